@@ -1,0 +1,105 @@
+#include "iommu/space.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+uint64_t hg_space_walk(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
+                       uint64_t len, enum hg_perm perm, uint8_t **host)
+{
+    (void)perm; /* a memory table grants both */
+    for (unsigned i = 0; i < space->n; i++) {
+        const struct hg_region *region = &space->region[i];
+        uint64_t offset = addr - region->guest_addr;
+
+        if (offset >= region->size)
+            continue;
+        *hint = (struct hg_hint){region->guest_addr, region->size, region->host};
+        *host = region->host + offset;
+        return hg_min_u64(len, region->size - offset);
+    }
+    return 0;
+}
+
+uint8_t *hg_space_user(const struct hg_space *space, uint64_t user_addr, uint64_t len)
+{
+    for (unsigned i = 0; i < space->n; i++) {
+        const struct hg_region *region = &space->region[i];
+
+        if (hg_range_inside(user_addr, len, region->user_addr, region->size))
+            return region->host + (user_addr - region->user_addr);
+    }
+    return NULL;
+}
+
+static int check_range(const struct hg_space *space, uint64_t guest_addr, uint64_t user_addr,
+                       uint64_t size, struct hg_err *err)
+{
+    if (size == 0 || size - 1 > UINT64_MAX - guest_addr || size - 1 > UINT64_MAX - user_addr)
+        return hg_err_set(err, EINVAL,
+                          "memory region at 0x%" PRIx64 " of %" PRIu64 " bytes is empty or wraps",
+                          guest_addr, size);
+    for (unsigned i = 0; i < space->n; i++) {
+        const struct hg_region *other = &space->region[i];
+
+        if (hg_range_overlap(guest_addr, size, other->guest_addr, other->size) ||
+            hg_range_overlap(user_addr, size, other->user_addr, other->size))
+            return hg_err_set(err, EINVAL,
+                              "memory region at 0x%" PRIx64 " overlaps the one at 0x%" PRIx64,
+                              guest_addr, other->guest_addr);
+    }
+    return 0;
+}
+
+int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr, uint64_t size,
+                 uint64_t offset, int fd, struct hg_err *err)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    struct stat file;
+    int rc;
+
+    if (space->n == HG_REGIONS_MAX)
+        return hg_err_set(err, ENOSPC, "more than %d memory regions", HG_REGIONS_MAX);
+    rc = check_range(space, guest_addr, user_addr, size, err);
+    if (rc != 0)
+        return rc;
+    if (fstat(fd, &file) != 0)
+        return hg_err_set(err, errno, "memory region's file: %s", strerror(errno));
+    if (file.st_size < 0 || !hg_range_inside(offset, size, 0, (uint64_t)file.st_size))
+        return hg_err_set(err, EINVAL,
+                          "memory region at offset %" PRIu64 " of %" PRIu64
+                          " bytes does not fit its file of %jd bytes",
+                          offset, size, (intmax_t)file.st_size);
+
+    /* hugetlbfs wants an offset and a length of whole huge pages; its block size tells them. */
+    if ((uint64_t)file.st_blksize > page && hg_is_power_of_two((uint64_t)file.st_blksize))
+        page = (uint64_t)file.st_blksize;
+    uint64_t start = offset - offset % page;
+    size_t bytes = hg_round_up(offset - start + size, page);
+    void *map =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
+
+    if (map == MAP_FAILED)
+        return hg_err_set(err, errno, "cannot map a memory region of %" PRIu64 " bytes: %s", size,
+                          strerror(errno));
+    madvise(map, bytes, MADV_DONTDUMP);
+    space->region[space->n++] = (struct hg_region){
+        .guest_addr = guest_addr,
+        .user_addr = user_addr,
+        .size = size,
+        .host = (uint8_t *)map + (offset - start),
+        .map = map,
+        .map_bytes = bytes,
+    };
+    return 0;
+}
+
+void hg_space_clear(struct hg_space *space)
+{
+    for (unsigned i = 0; i < space->n; i++)
+        munmap(space->region[i].map, space->region[i].map_bytes);
+    space->n = 0;
+}

@@ -1,0 +1,84 @@
+/*
+ * The address space of one device: how an address that a guest wrote becomes one of ours.
+ *
+ * Every address from a descriptor passes through hg_space_at(); there is no other way to guest
+ * memory. Today a space is the table of memory regions that the front-end announced; the IOTLB of a
+ * virtual IOMMU takes its place behind the same call, which is why it carries a permission and
+ * answers in pieces.
+ *
+ * A space is immutable while it is published: control builds a new one and lets a grace period pass
+ * before it frees the old one and unmaps its regions (sync/qsbr.h). A hint belongs to one queue of one
+ * worker and is only a memory of the last region; clear it whenever the space changes.
+ */
+#ifndef HG_IOMMU_SPACE_H
+#define HG_IOMMU_SPACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bits.h"
+#include "base/err.h"
+
+enum { HG_REGIONS_MAX = 64 };
+
+enum hg_perm { HG_PERM_READ = 1, HG_PERM_WRITE = 2 };
+
+/* One region of guest memory, mapped here. */
+struct hg_region {
+    uint64_t guest_addr; /* first address that descriptors use (guest physical, or IOVA) */
+    uint64_t user_addr;  /* first address in the front-end's process, used for ring addresses */
+    uint64_t size;       /* bytes */
+    uint8_t *host;       /* where it is here */
+    void *map;           /* what mmap returned: starts at the file offset's page */
+    size_t map_bytes;
+};
+
+struct hg_space {
+    unsigned n;
+    struct hg_region region[HG_REGIONS_MAX];
+};
+
+/* The last region that an address of this queue fell into. All zero: none. */
+struct hg_hint {
+    uint64_t base;
+    uint64_t size;
+    uint8_t *host;
+};
+
+/*
+ * Translates the start of [addr, addr + len). Returns how many of the len bytes lie contiguous at
+ * *host, 1 to len; 0 when addr is not the guest's, or its permission does not allow it. The caller
+ * asks again for the rest. len must not be 0. Workers, lock-free.
+ */
+uint64_t hg_space_walk(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
+                       uint64_t len, enum hg_perm perm, uint8_t **host);
+
+static inline uint64_t hg_space_at(const struct hg_space *space, struct hg_hint *hint,
+                                   uint64_t addr, uint64_t len, enum hg_perm perm, uint8_t **host)
+{
+    uint64_t offset = addr - hint->base;
+
+    if (hg_likely(offset < hint->size && len <= hint->size - offset)) {
+        *host = hint->host + offset;
+        return len;
+    }
+    return hg_space_walk(space, hint, addr, len, perm, host);
+}
+
+/*
+ * Maps one region, `size` bytes of `fd` from `offset`, shared, and adds it. Checks that nothing wraps,
+ * that the region is not empty, does not overlap one that the space has, and lies inside the file.
+ * The fd stays the caller's. Returns 0 or a negative errno with *err. Control only.
+ */
+int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr, uint64_t size,
+                 uint64_t offset, int fd, struct hg_err *err);
+
+/* Unmaps every region and empties the space. No worker may hold it any more. */
+void hg_space_clear(struct hg_space *space);
+
+/* Where [user_addr, user_addr + len) of the front-end's process is here, NULL if it is not inside one
+ * region. Control only: rings are placed once, at start. */
+uint8_t *hg_space_user(const struct hg_space *space, uint64_t user_addr, uint64_t len);
+
+#endif

@@ -1,0 +1,19 @@
+/*
+ * What every queue counts. Written by who uses the queue, read by control (base/count.h).
+ */
+#ifndef HG_PKT_STATS_H
+#define HG_PKT_STATS_H
+
+#include "base/count.h"
+#include "pkt/drop.h"
+
+struct hg_queue_stats {
+    struct hg_count packets;
+    struct hg_count bytes;
+    struct hg_count bursts;        /* calls that moved at least one packet */
+    struct hg_count bytes_copied;  /* into private heads (rx), into the destination (tx) */
+    struct hg_count notifications; /* signals sent to the peer */
+    struct hg_drops drops;
+};
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * A spinlock for a few instructions on a line that is mostly ours: a transmit queue that several
+ * workers share, an insertion into a table that others only read. Never held across a system call.
+ */
+#ifndef HG_SYNC_SPIN_H
+#define HG_SYNC_SPIN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/clock.h"
+
+struct hg_spin {
+    atomic_bool held;
+};
+
+/* Takes the lock if it is free. Acquire: pairs with the release in hg_spin_unlock(). */
+static inline bool hg_spin_try(struct hg_spin *spin)
+{
+    return !atomic_load_explicit(&spin->held, memory_order_relaxed) &&
+           !atomic_exchange_explicit(&spin->held, true, memory_order_acquire);
+}
+
+static inline void hg_spin_lock(struct hg_spin *spin)
+{
+    while (!hg_spin_try(spin))
+        hg_relax();
+}
+
+static inline void hg_spin_unlock(struct hg_spin *spin)
+{
+    atomic_store_explicit(&spin->held, false, memory_order_release);
+}
+
+#endif
