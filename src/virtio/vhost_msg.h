@@ -129,6 +129,9 @@ struct hg_vhost_conn {
     /* Outgoing bytes that the socket did not take yet. */
     uint8_t out[HG_VHOST_OUT_MAX];
     size_t out_bytes;
+    int out_fd[HG_VHOST_FDS_MAX]; /* duplicates of descriptors that wait with them, */
+    unsigned out_fd_n;
+    size_t out_fd_at; /* and before which of the waiting bytes they go */
 };
 
 /*
