@@ -99,8 +99,8 @@ static void refuses_a_cpu_that_is_not_allowed(void **state)
     fewer = allowed;
     CPU_CLR(cpu, &fewer);
     assert_int_equal(sched_setaffinity(0, sizeof(fewer), &fewer), 0);
-    assert_int_equal(
-        hg_worker_new(&worker, &(struct hg_worker_options){.cpu = cpu}, NULL, &err), -EPERM);
+    assert_int_equal(hg_worker_new(&worker, &(struct hg_worker_options){.cpu = cpu}, NULL, &err),
+                     -EPERM);
     assert_non_null(strstr(err.text, "is not among those that this process may use"));
     assert_int_equal(sched_setaffinity(0, sizeof(allowed), &allowed), 0);
 }

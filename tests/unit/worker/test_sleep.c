@@ -271,11 +271,11 @@ static void work_begins_the_idle_time_anew(void **state)
 
 /* What the worker does on its way to sleep when something arrives at each point. */
 static const char *const way_with_work[POINTS_N] = {
-    [AT_CLOCK] = "ad",       /* the first look finds it */
-    [AT_WISH] = "ad",        /* likewise, and it was signalled too */
+    [AT_CLOCK] = "ad",         /* the first look finds it */
+    [AT_WISH] = "ad",          /* likewise, and it was signalled too */
     [AT_SECOND_ARM] = "aawdd", /* looked at before it came, so it was signalled */
-    [AT_WAIT] = "aawdd",     /* likewise */
-    [IN_WAIT] = "aaWdd",     /* the signal ends the wait */
+    [AT_WAIT] = "aawdd",       /* likewise */
+    [IN_WAIT] = "aaWdd",       /* the signal ends the wait */
 };
 
 static void no_work_is_slept_through(void **state)
