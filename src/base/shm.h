@@ -59,10 +59,13 @@ static inline void hg_shm_publish_then_look(void)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* Copies n bytes of shared memory into private memory: the snapshot to validate. */
+/* Copies n bytes of shared memory into private memory: the snapshot to validate. The empty assembly
+ * tells the compiler that shared memory changes on its own; without it, it might load a field a second
+ * time from there instead of keeping the local (the double fetch that compilers make). */
 static inline void hg_shm_in(void *private_dst, const void *shared, size_t n)
 {
     memcpy(private_dst, shared, n);
+    __asm__ volatile("" : : : "memory");
 }
 
 /* Copies n private bytes into shared memory. */

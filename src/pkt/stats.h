@@ -8,8 +8,8 @@
 #include "pkt/drop.h"
 
 struct hg_queue_stats {
-    struct hg_count packets;
-    struct hg_count bytes;
+    struct hg_count packets;       /* rx: taken from the peer, dropped ones too; tx: delivered */
+    struct hg_count bytes;         /* of frames that passed the first checks; of those delivered */
     struct hg_count bursts;        /* calls that moved at least one packet */
     struct hg_count bytes_copied;  /* into private heads (rx), into the destination (tx) */
     struct hg_count notifications; /* signals sent to the peer */

@@ -13,13 +13,37 @@
 
 #include "base/err.h"
 
-enum { HG_FDB_PORTS_MAX = 256 };
+enum {
+    HG_FDB_PORTS_MAX = 256,
+    HG_FDB_BATCH_MAX = 64, /* keys in one call */
+    HG_FDB_UNKNOWN = -1,
+};
 
 struct hg_fdb;
 
 /* Room for at least `max` addresses, of which at most `port_max` behind one port. */
 int hg_fdb_new(struct hg_fdb **fdb, uint32_t max, uint32_t port_max, struct hg_err *err);
 void hg_fdb_free(struct hg_fdb *fdb);
+
+/* The key of an address in a VLAN (0: untagged). Pure. */
+uint64_t hg_fdb_key(const uint8_t mac[6], uint16_t vlan);
+
+/* The port behind each of n keys, or HG_FDB_UNKNOWN. Workers, lock-free. */
+void hg_fdb_lookup(const struct hg_fdb *fdb, const uint64_t *keys, int *ports, unsigned n);
+
+/* Notes that each of n keys was seen as a source on `port`: learns it, moves it, or renews its age.
+ * Best effort: an address that finds no room or a busy lock is learned later or never. Workers. */
+void hg_fdb_learn(struct hg_fdb *fdb, const uint64_t *keys, unsigned n, uint16_t port);
+
+/* Forgets every address behind a port. Control. */
+void hg_fdb_forget_port(struct hg_fdb *fdb, uint16_t port);
+
+/* Sets the clock, in seconds from any start, and forgets what has not been seen for more than age_s.
+ * Control, about once a second. */
+void hg_fdb_tick(struct hg_fdb *fdb, uint32_t now_s, uint32_t age_s);
+
+/* How many times an address was not learned for lack of room, its port's or the table's. */
+uint32_t hg_fdb_refused(const struct hg_fdb *fdb);
 
 struct hg_fdb_entry {
     uint8_t mac[6];

@@ -3,8 +3,10 @@
  *
  * Control sets a ring up while nobody uses it; then one worker at a time (for a ring that guests
  * transmit on) or the holder of the transmit queue's lock (for one they receive on) calls the
- * rest. Everything in the ring is the guest's and hostile: it is loaded once, checked, and a
- * contradiction breaks this ring alone, with a reason and the value that was wrong.
+ * rest. Everything in the ring is the guest's and hostile: it is loaded once and checked. A ring that
+ * contradicts itself is broken, with a reason and the value that was wrong, and stands still until
+ * the guest sets it up anew. An address that is not the guest's costs that frame alone: it is
+ * counted, and the descriptor goes back.
  */
 #ifndef HG_VIRTIO_SPLIT_DEV_H
 #define HG_VIRTIO_SPLIT_DEV_H
@@ -42,6 +44,7 @@ struct hg_split_dev {
     bool event_idx;
     bool mergeable;
     bool indirect;
+    bool csum_ok; /* the guest takes DATA_VALID and NEEDS_CSUM (GUEST_CSUM) */
     const struct hg_space *space;
     int call_fd; /* to interrupt the guest; -1: none */
 

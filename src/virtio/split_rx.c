@@ -1,0 +1,207 @@
+/*
+ * Receiving: frames that the guest transmits become packets borrowed for a burst.
+ *
+ * Three passes over the burst, each of which starts the loads that the next one needs: heads, then
+ * descriptors and translation, then headers. The common frame is one readable buffer with
+ * virtio_net_hdr and frame together; its header and head are fetched with one copy, into place
+ * (pkt/pkt.h, headroom). Everything else takes receive_chain().
+ *
+ * Used elements are written as the heads are taken, while their line is still on its way from the
+ * guest's core, and published by hg_split_dev_rx_done(), when nothing is borrowed any more.
+ */
+#include <string.h>
+
+#include "virtio/net_hdr.h"
+#include "virtio/split_ring.h"
+
+enum { ETH_HLEN = 14 };
+
+_Static_assert((int)HG_HEADROOM_BYTES >= (int)HG_NET_HDR_BYTES, "the header fits before the frame");
+
+/* A taken entry whose first buffer has been found: `simple` when it is all there is. */
+struct taken {
+    const uint8_t *host;
+    uint32_t len;
+    uint16_t head;
+    bool simple;
+};
+
+/* Refuses a frame. Its descriptors have their used element already. */
+static void drop(struct hg_queue_stats *stats, enum hg_drop reason)
+{
+    hg_count_add(&stats->drops.reason[reason], 1);
+}
+
+/* The checks that do not need the frame's content; counts the reason when one fails. */
+static bool acceptable(uint64_t frame_len, struct hg_queue_stats *stats)
+{
+    if (hg_likely(frame_len - ETH_HLEN <= HG_FRAME_BYTES_MAX - ETH_HLEN))
+        return true;
+    drop(stats, (int64_t)frame_len < ETH_HLEN ? HG_DROP_RUNT : HG_DROP_OVERSIZE);
+    return false;
+}
+
+/* Turns the header in the headroom into pkt->ol. */
+static bool read_header(struct hg_pkt *pkt, uint16_t hdr_len, struct hg_queue_stats *stats)
+{
+    struct hg_net_hdr hdr = {0};
+
+    memcpy(&hdr, pkt->head - hdr_len, HG_NET_HDR_LEGACY_BYTES);
+    if (hg_likely(hg_net_hdr_read(&hdr, false, pkt)))
+        return true;
+    drop(stats, HG_DROP_BAD_OFFLOAD);
+    return false;
+}
+
+/* A frame that is one contiguous buffer of `len` bytes, header included. */
+static bool receive_simple(struct hg_split_dev *ring, const struct taken *taken, struct hg_burst *b,
+                           struct hg_pkt *pkt, struct hg_queue_stats *stats)
+{
+    uint32_t hdr_len = ring->hdr_len;
+
+    if (!acceptable((uint64_t)taken->len - hdr_len, stats))
+        return false;
+    uint32_t copied = hg_min_u32(taken->len, hdr_len + HG_HEAD_BYTES);
+
+    hg_shm_in(pkt->head - hdr_len, taken->host, copied);
+    pkt->len = taken->len - hdr_len;
+    pkt->head_len = (uint16_t)(copied - hdr_len);
+    pkt->seg = &b->seg[b->seg_n];
+    pkt->seg_n = 0;
+    if (taken->len > copied) {
+        b->seg[b->seg_n++] = (struct hg_seg){taken->host + copied, taken->len - copied};
+        pkt->seg_n = 1;
+    }
+    return read_header(pkt, (uint16_t)hdr_len, stats);
+}
+
+/* Copies the first n bytes of the pieces to `to` and drops them from the list: *first is the index of
+ * the first piece that has bytes left. The pieces hold at least n bytes. */
+static void take_bytes(struct hg_seg *piece, unsigned *first, uint8_t *to, size_t n)
+{
+    while (n > 0) {
+        struct hg_seg *p = &piece[*first];
+        size_t part = p->len < n ? p->len : n;
+
+        hg_shm_in(to, p->addr, part);
+        to += part;
+        n -= part;
+        p->addr += part;
+        p->len -= (uint32_t)part;
+        if (p->len == 0)
+            (*first)++;
+    }
+}
+
+/* Any other frame: several descriptors, an indirect table, or a buffer across regions. */
+static bool receive_chain(struct hg_split_dev *ring, uint16_t head, struct hg_burst *b,
+                          struct hg_pkt *pkt, struct hg_queue_stats *stats)
+{
+    struct hg_seg *piece = &b->seg[b->seg_n];
+    unsigned piece_n;
+    unsigned first = 0;
+    uint64_t bytes;
+
+    switch (split_walk_chain(ring, head, HG_PERM_READ, piece, HG_BURST_SEGS - b->seg_n, &piece_n,
+                             &bytes)) {
+    case SPLIT_WALK_BROKEN:
+        return false;
+    case SPLIT_WALK_BAD_ADDRESS:
+        drop(stats, HG_DROP_BAD_DESCRIPTOR);
+        return false;
+    case SPLIT_WALK_OK:
+        break;
+    }
+    if (!acceptable(bytes - ring->hdr_len, stats))
+        return false;
+    pkt->len = (uint32_t)bytes - ring->hdr_len;
+    pkt->head_len = (uint16_t)hg_min_u32(pkt->len, HG_HEAD_BYTES);
+    take_bytes(piece, &first, pkt->head - ring->hdr_len, ring->hdr_len + pkt->head_len);
+    pkt->seg = &piece[first];
+    pkt->seg_n = (uint16_t)(piece_n - first);
+    b->seg_n += piece_n;
+    return read_header(pkt, ring->hdr_len, stats);
+}
+
+/* Loads the heads of the next n entries, checked, and hints at their descriptors. Returns how many
+ * are good; a bad one breaks the ring. */
+static unsigned load_heads(struct hg_split_dev *ring, struct taken *taken, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t head = split_load_head(ring, (uint16_t)(ring->last_avail + i));
+
+        if (hg_unlikely(head >= ring->num)) {
+            split_break(ring, HG_VRING_HEAD_RANGE, head);
+            return i;
+        }
+        hg_shm_expect_read(ring->desc + (size_t)head * sizeof(struct hg_desc));
+        taken[i].head = head;
+    }
+    return n;
+}
+
+/* Loads the first descriptor of each entry, translates it and hints at the buffer. */
+static void load_buffers(struct hg_split_dev *ring, struct taken *taken, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct hg_desc desc = split_load_desc(ring->desc, taken[i].head);
+        uint8_t *host;
+
+        taken[i].simple = hg_likely(desc.flags == 0 && desc.len != 0) &&
+                          hg_space_at(ring->space, &ring->hint, desc.addr, desc.len, HG_PERM_READ,
+                                      &host) == desc.len;
+        if (hg_likely(taken[i].simple)) {
+            hg_shm_expect_read(host);
+            hg_shm_expect_read(host + HG_CACHE_LINE_BYTES);
+            taken[i].host = host;
+            taken[i].len = desc.len;
+        }
+    }
+}
+
+unsigned hg_split_dev_rx(struct hg_split_dev *ring, struct hg_burst *b,
+                         struct hg_queue_stats *stats)
+{
+    struct taken taken[HG_BURST_N];
+    unsigned n = split_available(ring, HG_BURST_N);
+    unsigned frames = 0;
+    uint64_t bytes = 0;
+    uint64_t copied = 0;
+
+    b->n = 0;
+    b->seg_n = 0;
+    n = load_heads(ring, taken, n);
+    load_buffers(ring, taken, n);
+    for (unsigned i = 0; i < n; i++) {
+        struct hg_pkt *pkt = &b->pkt[b->n];
+        bool good;
+
+        /* Always room for the longest chain: the rest waits for the next burst. */
+        if (hg_unlikely(b->seg_n > HG_BURST_SEGS - HG_CHAIN_SEGS_MAX))
+            break;
+        good = hg_likely(taken[i].simple) ? receive_simple(ring, &taken[i], b, pkt, stats)
+                                          : receive_chain(ring, taken[i].head, b, pkt, stats);
+        if (hg_unlikely(split_broken(ring)))
+            break;
+        split_put_used(ring, taken[i].head, 0);
+        ring->last_avail++;
+        frames++;
+        if (hg_likely(good)) {
+            b->n++;
+            bytes += pkt->len;
+            copied += pkt->head_len;
+        }
+    }
+    if (frames != 0) {
+        hg_count_add(&stats->packets, frames);
+        hg_count_add(&stats->bytes, bytes);
+        hg_count_add(&stats->bytes_copied, copied);
+        hg_count_add(&stats->bursts, 1);
+    }
+    return b->n;
+}
+
+bool hg_split_dev_rx_done(struct hg_split_dev *ring)
+{
+    return split_publish_used(ring);
+}
