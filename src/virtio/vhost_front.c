@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -200,6 +201,7 @@ static int take_features(struct hg_vhost_front *front, uint64_t offered, struct 
                           "offers 0x%" PRIx64 ")",
                           __builtin_ctzll(lacking), offered);
     front->features = offered & wanted;
+    front->pair_n = 1; /* until the back-end says that it has more */
     return 0;
 }
 
@@ -223,7 +225,7 @@ static int take_answer(struct hg_vhost_front *front, const struct hg_vhost_msg *
             return hg_err_set(err, EPROTO, "GET_VRING_BASE of ring %u was answered for ring %u",
                               front->step_ring, msg->state.index);
         return 0;
-    default: /* an acknowledgement: virtio feature REPLY_ACK */
+    default: /* an acknowledgement */
         if (msg->u64 != 0)
             return hg_err_set(err, EPROTO, "the back-end refused %s (ring %u, answer %" PRIu64 ")",
                               hg_vhost_request_name(front->awaited), front->step_ring, msg->u64);
@@ -273,7 +275,6 @@ int hg_vhost_front_start(struct hg_vhost_front *front, int fd,
     *front = (struct hg_vhost_front){
         .state = HG_VHOST_FRONT_NEGOTIATING,
         .plan = plan,
-        .pair_n = plan->pair_n,
         .conn = {.fd = fd},
         .step = STEP_GET_FEATURES,
     };

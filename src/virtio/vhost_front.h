@@ -40,7 +40,7 @@ struct hg_vhost_front_ring {
 
 /* What is offered. The caller owns it, and keeps it, as it is, as long as the session lasts. */
 struct hg_vhost_front_plan {
-    uint64_t features;        /* taken where the back-end offers them, HG_VHOST_USER_F_* apart */
+    uint64_t features;        /* of virtio, taken where the back-end offers them */
     uint64_t features_needed; /* of them, those without which there is no session */
     int mem_fd;               /* the memory with rings and buffers, shared from its first byte */
     uint64_t mem_addr;        /* where it starts for the back-end; a multiple of the page size */
