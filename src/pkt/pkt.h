@@ -69,7 +69,8 @@ enum { /* hg_pkt.parsed: which layers the head holds whole */
        HG_PARSED_FRAGMENT = 1u << 4, /* not the first fragment: no transport header */
        HG_PARSED_TCP = 1u << 5,
        HG_PARSED_UDP = 1u << 6,
-       HG_PARSED_ICMP = 1u << 7, /* ICMP or ICMPv6 */
+       HG_PARSED_ICMP = 1u << 7,           /* ICMP over IPv4, ICMPv6 over IPv6 */
+       HG_PARSED_FIRST_FRAGMENT = 1u << 8, /* the first one of several */
 };
 
 struct hg_pkt {

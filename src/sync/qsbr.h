@@ -14,6 +14,8 @@
 #ifndef HG_SYNC_QSBR_H
 #define HG_SYNC_QSBR_H
 
+#include <stdatomic.h>
+
 /* Registers or unregisters the calling thread as a reader. Once per worker thread. */
 void hg_qsbr_register(void);
 void hg_qsbr_unregister(void);

@@ -9,6 +9,7 @@
  *
  * A packet for which the guest has not posted enough takes nothing: the caller keeps it.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "virtio/net_hdr.h"
@@ -139,6 +140,8 @@ static void scatter(const struct gather *g, unsigned *index, uint32_t *offset, c
                     size_t n)
 {
     while (n > 0) {
+        /* The pieces hold the whole packet: transmit_pieces() has gathered until they did. */
+        assert(*index < g->piece_n);
         const struct hg_seg *p = &g->piece[*index];
         size_t part = hg_min_u64(p->len - *offset, n);
 

@@ -1,0 +1,304 @@
+/*
+ * Nothing is lost and nobody hangs: a producer that suppresses signals as a virtio driver with
+ * VIRTIO_F_EVENT_IDX does, against a worker that sleeps as often as it can, for very many items with
+ * pauses of every length; while control replaces the set, and stops the worker asleep and busy. Meant
+ * for ThreadSanitizer too. A lost wake-up shows as a hang, which the watchdog turns into a failure.
+ */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdalign.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/shm.h"
+
+enum { SLOTS_N = 256, PRODUCERS_N = 2, ITEMS_N = 2 * 1000 * 1000, WATCHDOG_S = 14 };
+
+/* A ring with the suppression of signals of virtio 1.2, 2.7.10. */
+struct device {
+    struct hg_poller poller;
+
+    alignas(HG_CACHE_LINE_BYTES) uint16_t published; /* by the producer: shared */
+    uint32_t slot[SLOTS_N];                          /* guarded by the indices */
+
+    alignas(HG_CACHE_LINE_BYTES) uint16_t event; /* by the worker: signal when passing it; shared */
+    uint16_t used;                               /* by the worker: shared */
+
+    alignas(HG_CACHE_LINE_BYTES) uint16_t taken; /* the worker's own */
+    uint32_t expected;
+    uint32_t wrong;
+    _Atomic uint32_t done; /* for the watcher */
+
+    uint32_t signals; /* the producer's own */
+};
+
+static unsigned dev_poll(struct hg_poller *poller)
+{
+    struct device *dev = hg_container_of(poller, struct device, poller);
+    uint16_t published = hg_shm_load16_acquire(&dev->published);
+    unsigned n = 0;
+
+    for (; dev->taken != published && n < 32; n++, dev->taken++)
+        dev->wrong += dev->slot[dev->taken % SLOTS_N] != dev->expected++;
+    if (n != 0) {
+        hg_shm_store16_release(&dev->used, dev->taken);
+        atomic_store_explicit(&dev->done, dev->expected, memory_order_release);
+    }
+    return n;
+}
+
+static bool dev_arm(struct hg_poller *poller)
+{
+    struct device *dev = hg_container_of(poller, struct device, poller);
+
+    hg_shm_store16(&dev->event, dev->taken);
+    hg_shm_publish_then_look();
+    return hg_shm_load16_acquire(&dev->published) != dev->taken;
+}
+
+static void dev_disarm(struct hg_poller *poller)
+{
+    struct device *dev = hg_container_of(poller, struct device, poller);
+
+    /* With EVENT_IDX the wish is not taken back but left behind, as far as it goes. */
+    hg_shm_store16(&dev->event, (uint16_t)(dev->taken - 1));
+}
+
+static void publish(struct device *dev, uint16_t now, uint16_t before)
+{
+    uint16_t event;
+
+    hg_shm_store16_release(&dev->published, now);
+    hg_shm_publish_then_look();
+    event = hg_shm_load16(&dev->event);
+    if ((uint16_t)(now - event - 1) < (uint16_t)(now - before)) {
+        eventfd_write(dev->poller.fd, 1);
+        dev->signals++;
+    }
+}
+
+/* Pauses of every length around the time in which a worker falls asleep. */
+static void pause_randomly(unsigned *seed)
+{
+    unsigned dice = (unsigned)rand_r(seed);
+
+    if (dice % 1024 == 0)
+        usleep(dice / 1024 % 200);
+    else if (dice % 16 == 0)
+        for (unsigned i = dice / 1024 % 2000; i != 0; i--)
+            hg_relax();
+}
+
+static void *produce(void *arg)
+{
+    struct device *dev = arg;
+    unsigned seed = (unsigned)(uintptr_t)dev;
+    uint16_t produced = 0;
+
+    for (uint32_t item = 0; item < ITEMS_N;) {
+        uint16_t before = produced;
+        unsigned burst = 1 + (unsigned)rand_r(&seed) % 8;
+
+        while (burst-- != 0 && item < ITEMS_N) {
+            if ((uint16_t)(produced - hg_shm_load16_acquire(&dev->used)) == SLOTS_N)
+                break;
+            dev->slot[produced++ % SLOTS_N] = item++;
+        }
+        if (produced != before)
+            publish(dev, produced, before);
+        else
+            usleep(10);
+        pause_randomly(&seed);
+    }
+    return NULL;
+}
+
+static struct device devices[PRODUCERS_N];
+static struct hg_worker *worker;
+
+static int setup(void **state)
+{
+    const struct hg_worker_options options = {.cpu = -1, .sleep = true, .idle_ns = 2000};
+
+    (void)state;
+    for (unsigned i = 0; i < PRODUCERS_N; i++) {
+        devices[i] = (struct device){.poller = {.poll = dev_poll,
+                                                .arm = dev_arm,
+                                                .disarm = dev_disarm,
+                                                .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)},
+                                     .event = UINT16_MAX};
+        assert_true(devices[i].poller.fd >= 0);
+    }
+    assert_int_equal(hg_worker_new(&worker, &options, NULL, NULL), 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    hg_worker_free(worker);
+    for (unsigned i = 0; i < PRODUCERS_N; i++)
+        close(devices[i].poller.fd);
+    return 0;
+}
+
+static bool all_done(void)
+{
+    for (unsigned i = 0; i < PRODUCERS_N; i++) {
+        if (atomic_load_explicit(&devices[i].done, memory_order_acquire) != ITEMS_N)
+            return false;
+    }
+    return true;
+}
+
+/* Runs `meanwhile` again and again until all items are done; fails when that takes too long. */
+static void produce_all(void (*meanwhile)(unsigned round))
+{
+    uint64_t deadline_ns = hg_now_ns() + WATCHDOG_S * HG_NS_PER_S;
+    const struct hg_worker_stats *stats = hg_worker_stats(worker);
+    pthread_t producer[PRODUCERS_N];
+
+    for (unsigned i = 0; i < PRODUCERS_N; i++)
+        assert_int_equal(pthread_create(&producer[i], NULL, produce, &devices[i]), 0);
+    for (unsigned round = 0; !all_done(); round++) {
+        if (hg_now_ns() > deadline_ns) {
+            /* Threads that hang cannot be cleaned up after. */
+            fprintf(stderr, "a wake-up was lost: %u and %u of %d items after %d s\n",
+                    atomic_load(&devices[0].done), atomic_load(&devices[1].done), ITEMS_N,
+                    WATCHDOG_S);
+            abort();
+        }
+        meanwhile(round);
+    }
+    for (unsigned i = 0; i < PRODUCERS_N; i++)
+        pthread_join(producer[i], NULL);
+    hg_worker_stop(worker);
+    for (unsigned i = 0; i < PRODUCERS_N; i++) {
+        assert_int_equal(devices[i].expected, ITEMS_N);
+        assert_int_equal(devices[i].wrong, 0);
+    }
+    assert_int_equal(hg_count_get(&stats->packets), PRODUCERS_N * ITEMS_N);
+    print_message("# %lu sleeps, %lu in vain; %u signals for %u items\n",
+                  (unsigned long)hg_count_get(&stats->sleeps),
+                  (unsigned long)hg_count_get(&stats->wakeups_in_vain),
+                  devices[0].signals + devices[1].signals, PRODUCERS_N * ITEMS_N);
+    assert_true(hg_count_get(&stats->sleeps) > 100); /* it was worth watching */
+}
+
+static void set_all(void)
+{
+    struct hg_poller *pollers[PRODUCERS_N];
+
+    for (unsigned i = 0; i < PRODUCERS_N; i++)
+        pollers[i] = &devices[i].poller;
+    assert_int_equal(hg_worker_set(worker, pollers, PRODUCERS_N, NULL), 0);
+}
+
+static void rest(unsigned round)
+{
+    (void)round;
+    usleep(1000);
+}
+
+static void no_wakeup_is_lost(void **state)
+{
+    (void)state;
+    set_all();
+    assert_int_equal(hg_worker_start(worker, NULL), 0);
+    produce_all(rest);
+}
+
+/* Each device leaves and comes back, while its producer goes on; what it signalled meanwhile went to
+ * nobody. */
+static void replace(unsigned round)
+{
+    struct hg_poller *one = &devices[round % PRODUCERS_N].poller;
+
+    usleep(round % 500);
+    if (round % 3 == 0)
+        assert_int_equal(hg_worker_set(worker, &one, 1, NULL), 0);
+    else if (round % 3 == 1)
+        assert_int_equal(hg_worker_set(worker, NULL, 0, NULL), 0);
+    else
+        set_all();
+    usleep(100);
+}
+
+static void sets_are_replaced_while_it_runs(void **state)
+{
+    (void)state;
+    assert_int_equal(hg_worker_start(worker, NULL), 0);
+    set_all();
+    produce_all(replace);
+}
+
+/* A poller that is gone is memory that is gone: control spoils it as soon as set() has returned. */
+static void replace_and_spoil(unsigned round)
+{
+    struct hg_poller *pollers[PRODUCERS_N];
+
+    usleep(round % 300);
+    for (unsigned i = 0; i < PRODUCERS_N; i++)
+        pollers[i] = &devices[i].poller;
+    if (round % 2 == 0) {
+        assert_int_equal(hg_worker_set(worker, pollers + 1, PRODUCERS_N - 1, NULL), 0);
+        devices[0].poller.poll = NULL;
+        devices[0].poller.arm = NULL;
+        devices[0].poller.disarm = NULL;
+        usleep(100);
+    } else {
+        devices[0].poller.poll = dev_poll;
+        devices[0].poller.arm = dev_arm;
+        devices[0].poller.disarm = dev_disarm;
+        set_all();
+    }
+}
+
+static void nobody_touches_a_poller_that_is_gone(void **state)
+{
+    (void)state;
+    assert_int_equal(hg_worker_start(worker, NULL), 0);
+    set_all();
+    produce_all(replace_and_spoil);
+}
+
+static void stop_and_start(unsigned round)
+{
+    usleep(round % 400);
+    hg_worker_stop(worker);
+    usleep(round % 50);
+    assert_int_equal(hg_worker_start(worker, NULL), 0);
+}
+
+static void stops_asleep_and_busy(void **state)
+{
+    (void)state;
+    set_all();
+    assert_int_equal(hg_worker_start(worker, NULL), 0);
+    produce_all(stop_and_start);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(no_wakeup_is_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(sets_are_replaced_while_it_runs, setup, teardown),
+        cmocka_unit_test_setup_teardown(nobody_touches_a_poller_that_is_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(stops_asleep_and_busy, setup, teardown),
+    };
+
+    return cmocka_run_group_tests_name("worker/wakeup", tests, NULL, NULL);
+}
