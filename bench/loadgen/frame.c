@@ -168,7 +168,7 @@ enum frame_verdict frame_blame(const struct frame_kind *kind, const uint8_t *fir
     uint64_t prefix = frame_mac(kind->from, 0);
 
     return memcmp(first + HG_NET_HDR_BYTES + HG_ETH_SRC, &prefix, 4) == 0 ? FRAME_CORRUPT
-                                                                         : FRAME_FOREIGN;
+                                                                          : FRAME_FOREIGN;
 }
 
 bool frame_check_macs(const struct frame_kind *kind, const uint8_t *first, uint32_t mac_n)

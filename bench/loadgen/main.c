@@ -272,17 +272,34 @@ static void announce(struct stream *streams, uint32_t mac_n)
     }
 }
 
-static void load(struct stream *streams, unsigned dir_n, uint64_t until_ns)
+/* Cycles of turns that found something to do and of those that found none. */
+struct effort {
+    uint64_t busy_cycles;
+    uint64_t idle_cycles;
+};
+
+static struct effort load(struct stream *streams, unsigned dir_n, uint64_t until_ns)
 {
+    struct effort effort = {0};
+    uint64_t then = hg_cycles();
+
     while (hg_now_ns() < until_ns) {
-        for (unsigned turn = 0; turn < TURNS_PER_LOOK; turn++)
+        for (unsigned turn = 0; turn < TURNS_PER_LOOK; turn++) {
+            unsigned done = 0;
+            uint64_t now;
+
             for (unsigned i = 0; i < dir_n; i++) {
-                stream_send(&streams[i], BATCH_N);
-                stream_receive(&streams[i]);
+                done += stream_send(&streams[i], BATCH_N);
+                done += stream_receive(&streams[i]);
             }
+            now = hg_cycles();
+            *(done != 0 ? &effort.busy_cycles : &effort.idle_cycles) += now - then;
+            then = now;
+        }
         if (dir_n == 1) /* what the switch itself may send the other way */
             stream_receive(&streams[1]);
     }
+    return effort;
 }
 
 /* One object of the answer's numbers, without its closing brace. */
@@ -313,6 +330,7 @@ static struct counts between(const struct counts *begin, const struct counts *en
 static void measure(struct stream *streams, const struct options *options)
 {
     struct counts begin[2], sum = {0}, part[2];
+    struct effort effort;
     uint64_t begin_ns, end_ns;
     double s;
 
@@ -320,7 +338,7 @@ static void measure(struct stream *streams, const struct options *options)
     for (unsigned i = 0; i < options->dir_n; i++)
         begin[i] = streams[i].counts;
     begin_ns = hg_now_ns();
-    load(streams, options->dir_n, begin_ns + ns_of(options->seconds));
+    effort = load(streams, options->dir_n, begin_ns + ns_of(options->seconds));
     end_ns = hg_now_ns();
     s = (double)(end_ns - begin_ns) / (double)HG_NS_PER_S;
     for (unsigned i = 0; i < options->dir_n; i++) {
@@ -333,7 +351,10 @@ static void measure(struct stream *streams, const struct options *options)
         sum.foreign += part[i].foreign;
     }
     print_counts(&sum, s, options->port.frame_bytes);
-    printf(", \"per_direction\": [");
+    /* The switch is the limit as long as its load generator has nothing to do now and then. */
+    printf(", \"idle_share\": %.3f, \"cycles_per_frame\": %.1f, \"per_direction\": [",
+           (double)effort.idle_cycles / (double)(effort.idle_cycles + effort.busy_cycles),
+           (double)effort.busy_cycles / (double)(sum.tx + sum.rx + 1));
     for (unsigned i = 0; i < options->dir_n; i++) {
         printf("%s", i == 0 ? "" : ", ");
         print_counts(&part[i], s, options->port.frame_bytes);

@@ -13,17 +13,16 @@
 #include "virtio/vhost_sock.h"
 
 enum {
-    RX_BUF_BYTES = 2048,       /* what drivers commonly post */
-    TX_BYTES_MAX = 4 << 20,    /* in flight on one ring: as much as a sender's socket buffers hold */
-    PAGE_BYTES = 2 << 20,      /* of any kind */
+    RX_BUF_BYTES = 2048,    /* what drivers commonly post */
+    TX_BYTES_MAX = 4 << 20, /* in flight on one ring: as much as a sender's socket buffers hold */
+    PAGE_BYTES = 2 << 20,   /* of any kind */
     RETRY_MS = 20,
     STOP_MS = 500,
 };
 
 #define MEM_ADDR (UINT64_C(1) << 30) /* where the back-end sees our memory */
 
-#define FEATURES                                                                                   \
-    (HG_BIT(HG_VIRTIO_F_VERSION_1) | HG_BIT(HG_VIRTIO_F_EVENT_IDX))
+#define FEATURES (HG_BIT(HG_VIRTIO_F_VERSION_1) | HG_BIT(HG_VIRTIO_F_EVENT_IDX))
 #define FEATURES_TSO                                                                               \
     (HG_BIT(HG_VIRTIO_NET_F_CSUM) | HG_BIT(HG_VIRTIO_NET_F_HOST_TSO4) |                            \
      HG_BIT(HG_VIRTIO_NET_F_GUEST_CSUM) | HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO4))
@@ -125,8 +124,7 @@ int port_open(struct port *port, const struct port_options *options, struct hg_e
     if (rc != 0)
         return rc;
     port->plan.pair_n = 1;
-    port->plan.features_needed = HG_BIT(HG_VIRTIO_F_VERSION_1) |
-                                 (options->tso ? FEATURES_TSO : 0) |
+    port->plan.features_needed = HG_BIT(HG_VIRTIO_F_VERSION_1) | (options->tso ? FEATURES_TSO : 0) |
                                  (options->mergeable ? HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF) : 0);
     port->plan.features = FEATURES | port->plan.features_needed;
     rc = place_ring(port, &port->rx, options->queue_size, 0);

@@ -80,8 +80,8 @@ static bool take_rest(struct stream *stream, struct reaped *reaped, unsigned n, 
         const struct hg_drv_used *used = &reaped->used[reaped->next++];
 
         if (stream->kind.verify)
-            intact &= frame_check_piece(&stream->kind, seq, ring_buf(rx, used->id), *bytes,
-                                        used->len);
+            intact &=
+                frame_check_piece(&stream->kind, seq, ring_buf(rx, used->id), *bytes, used->len);
         *bytes += used->len;
     }
     return intact;

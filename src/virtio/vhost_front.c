@@ -177,9 +177,9 @@ static void next_step(struct hg_vhost_front *front)
 /* Sends steps until one has to wait for something. */
 static int advance(struct hg_vhost_front *front, struct hg_err *err)
 {
-    while (front->awaited == 0 && !hg_vhost_wants_write(&front->conn) &&
-           (front->state == HG_VHOST_FRONT_NEGOTIATING ||
-            front->state == HG_VHOST_FRONT_STOPPING)) {
+    while (
+        front->awaited == 0 && !hg_vhost_wants_write(&front->conn) &&
+        (front->state == HG_VHOST_FRONT_NEGOTIATING || front->state == HG_VHOST_FRONT_STOPPING)) {
         int rc = send_step(front, err);
 
         if (rc != 0)
