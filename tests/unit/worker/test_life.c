@@ -93,8 +93,10 @@ static void refuses_a_cpu_that_is_not_allowed(void **state)
 
     (void)state;
     assert_int_equal(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
-    if (CPU_COUNT(&allowed) < 2)
-        skip();
+    if (CPU_COUNT(&allowed) < 2) {
+        print_message("# not tested: only one CPU\n");
+        return;
+    }
     cpu = first_allowed(&allowed);
     fewer = allowed;
     CPU_CLR(cpu, &fewer);

@@ -1,0 +1,283 @@
+#include "mem/arena.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { MIB = 1024 * 1024 };
+
+static const struct hg_arena_options ordinary = {
+    .name = "test", .bytes = 3 * MIB + 1, .pages = HG_PAGES_4K};
+
+static uint64_t free_hugepages(unsigned kib)
+{
+    char path[96];
+    unsigned long n = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages", kib);
+    file = fopen(path, "re");
+    if (file && fscanf(file, "%lu", &n) != 1)
+        n = 0;
+    if (file)
+        fclose(file);
+    return n;
+}
+
+static void is_whole_pages_zeroed_and_writable(void **state)
+{
+    struct hg_arena *arena;
+    struct hg_arena_info info;
+
+    (void)state;
+    assert_int_equal(hg_arena_new(&arena, &ordinary, NULL), 0);
+    info = hg_arena_info(arena);
+    assert_string_equal(info.name, "test");
+    assert_int_equal(info.page_bytes, sysconf(_SC_PAGESIZE));
+    assert_true(info.bytes >= ordinary.bytes);
+    assert_int_equal(info.bytes % info.page_bytes, 0);
+    assert_int_equal(info.used_bytes, 0);
+    for (uint64_t i = 0; i < info.bytes; i++)
+        assert_int_equal(info.base[i], 0);
+    memset(info.base, 0xff, info.bytes);
+    hg_arena_free(arena);
+}
+
+static void is_there_before_it_is_used(void **state)
+{
+    struct hg_arena *arena;
+    struct hg_arena_info info;
+    struct rusage before, after;
+    unsigned char resident[4 * MIB / 4096];
+
+    (void)state;
+    assert_int_equal(hg_arena_new(&arena, &ordinary, NULL), 0);
+    info = hg_arena_info(arena);
+    assert_int_equal(mincore(info.base, info.bytes, resident), 0);
+    for (uint64_t i = 0; i < info.bytes / info.page_bytes; i++)
+        assert_true(resident[i] & 1);
+    getrusage(RUSAGE_SELF, &before);
+    for (uint64_t i = 0; i < info.bytes; i += info.page_bytes)
+        *(volatile uint8_t *)(info.base + i) = 1;
+    getrusage(RUSAGE_SELF, &after);
+    /* Sanitizers touch memory of their own. */
+    assert_true(after.ru_minflt - before.ru_minflt < 400);
+    hg_arena_free(arena);
+}
+
+static void allocates_aligned_and_accounts(void **state)
+{
+    struct hg_arena *arena;
+    const struct hg_allocation *allocation;
+    uint8_t *a, *b, *c;
+    unsigned n;
+
+    (void)state;
+    assert_int_equal(hg_arena_new(&arena, &ordinary, NULL), 0);
+    a = hg_arena_take(arena, "a", 10, 1);
+    b = hg_arena_take(arena, "a name of more than thirty-one bytes", 100, 64);
+    c = hg_arena_take(arena, "c", 1, 4096);
+    assert_non_null(c);
+    assert_int_equal(hg_arena_offset(arena, a), 0);
+    assert_int_equal(hg_arena_offset(arena, b), 64);
+    assert_int_equal(hg_arena_offset(arena, c), 4096);
+    assert_int_equal(hg_arena_info(arena).used_bytes, 4097);
+
+    allocation = hg_arena_allocations(arena, &n);
+    assert_int_equal(n, 3);
+    assert_string_equal(allocation[0].name, "a");
+    assert_string_equal(allocation[1].name, "a name of more than thirty-one ");
+    assert_int_equal(allocation[1].offset, 64);
+    assert_int_equal(allocation[1].bytes, 100);
+    hg_arena_free(arena);
+}
+
+static void says_no_when_it_is_full_and_loses_nothing(void **state)
+{
+    struct hg_arena *arena;
+    uint64_t bytes;
+    unsigned n;
+
+    (void)state;
+    assert_int_equal(hg_arena_new(&arena, &ordinary, NULL), 0);
+    bytes = hg_arena_info(arena).bytes;
+    assert_non_null(hg_arena_take(arena, "one", 1, 1));
+    assert_null(hg_arena_take(arena, "too much", bytes, 1));
+    assert_null(hg_arena_take(arena, "wraps", UINT64_MAX, 1));
+    assert_null(hg_arena_take(arena, "too much with padding", bytes - 1, 64));
+    assert_null(hg_arena_take(arena, "aligned behind the end", 1, UINT64_C(1) << 62));
+    assert_int_equal(hg_arena_info(arena).used_bytes, 1);
+    assert_non_null(hg_arena_take(arena, "rest", bytes - 1, 1));
+    assert_null(hg_arena_take(arena, "more", 1, 1));
+    assert_non_null(hg_arena_take(arena, "nothing", 0, 1));
+    for (int i = 0; i < 100; i++)
+        assert_non_null(hg_arena_take(arena, "nothing", 0, 1));
+    hg_arena_allocations(arena, &n);
+    assert_int_equal(n, 103);
+    hg_arena_free(arena);
+}
+
+static void can_be_shared_and_not_be_shrunk(void **state)
+{
+    struct hg_arena *arena;
+    struct hg_arena_info info;
+    uint8_t *object, *elsewhere;
+
+    (void)state;
+    assert_int_equal(hg_arena_new(&arena, &ordinary, NULL), 0);
+    info = hg_arena_info(arena);
+    hg_arena_take(arena, "before", 5000, 1);
+    object = hg_arena_take(arena, "object", 16, 64);
+    elsewhere = mmap(NULL, info.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, info.fd, 0);
+    assert_true(elsewhere != MAP_FAILED);
+    object[3] = 42;
+    assert_int_equal(elsewhere[hg_arena_offset(arena, object) + 3], 42);
+    munmap(elsewhere, info.bytes);
+
+    assert_int_equal(ftruncate(info.fd, 0), -1);
+    assert_int_equal(errno, EPERM);
+    assert_int_equal(ftruncate(info.fd, 2 * (off_t)info.bytes), -1);
+    hg_arena_free(arena);
+}
+
+/* How a child ends that writes at `address`. */
+static int signal_of_write(uint8_t *address)
+{
+    int status;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        *(volatile uint8_t *)address = 1;
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static void is_guarded_on_both_sides(void **state)
+{
+    struct hg_arena *arena;
+    struct hg_arena_info info;
+
+    (void)state;
+    assert_int_equal(hg_arena_new(&arena, &ordinary, NULL), 0);
+    info = hg_arena_info(arena);
+    assert_int_equal(signal_of_write(info.base + info.bytes - 1), 0);
+    assert_int_equal(signal_of_write(info.base + info.bytes), SIGSEGV);
+    assert_int_equal(signal_of_write(info.base - 1), SIGSEGV);
+    hg_arena_free(arena);
+}
+
+static void refuses_sizes_that_cannot_be(void **state)
+{
+    struct hg_arena_options options = ordinary;
+    struct hg_arena *arena;
+    struct hg_err err;
+
+    (void)state;
+    options.bytes = 0;
+    assert_int_equal(hg_arena_new(&arena, &options, &err), -EINVAL);
+    options.bytes = UINT64_MAX;
+    assert_int_equal(hg_arena_new(&arena, &options, &err), -EINVAL);
+    assert_null(arena);
+    options.bytes = UINT64_C(1) << 45;
+    assert_int_equal(hg_arena_new(&arena, &options, &err), -ENOMEM);
+    assert_non_null(strstr(err.text, "memory 'test': 33554432 MiB of memory are needed, "));
+    options.pages = HG_PAGES_AUTO;
+    assert_int_equal(hg_arena_new(&arena, &options, &err), -ENOMEM);
+}
+
+static void says_how_to_get_missing_hugepages(void **state)
+{
+    struct hg_arena_options options = {.name = "pool", .bytes = UINT64_C(1) << 44};
+    struct hg_arena *arena;
+    struct hg_err err;
+
+    (void)state;
+    options.pages = HG_PAGES_2M;
+    assert_int_equal(hg_arena_new(&arena, &options, &err), -ENOMEM);
+    assert_non_null(strstr(err.text, "memory 'pool': "));
+    assert_non_null(strstr(err.text, "pages of 2 MiB"));
+    options.pages = HG_PAGES_1G;
+    assert_int_equal(hg_arena_new(&arena, &options, &err), -ENOMEM);
+    assert_non_null(strstr(err.text, "pages of 1 GiB"));
+}
+
+static void takes_hugepages_where_there_are_any(void **state)
+{
+    struct hg_arena_options options = {.name = "huge", .bytes = 3 * MIB, .pages = HG_PAGES_2M};
+    struct hg_arena *arena;
+    struct hg_arena_info info;
+
+    (void)state;
+    if (free_hugepages(2048) < 2) {
+        print_message("# not tested: no free pages of 2 MiB\n");
+        return;
+    }
+    assert_int_equal(hg_arena_new(&arena, &options, NULL), 0);
+    info = hg_arena_info(arena);
+    assert_int_equal(info.page_bytes, 2 * MIB);
+    assert_int_equal(info.bytes, 4 * MIB);
+    assert_int_equal((uintptr_t)info.base % info.page_bytes, 0);
+    memset(info.base, 1, info.bytes);
+    assert_int_equal(signal_of_write(info.base + info.bytes), SIGSEGV);
+    assert_int_equal(signal_of_write(info.base - 1), SIGSEGV);
+    assert_int_equal(ftruncate(info.fd, 0), -1);
+    hg_arena_free(arena);
+
+    options.pages = HG_PAGES_AUTO; /* 3 MiB would waste a third */
+    assert_int_equal(hg_arena_new(&arena, &options, NULL), 0);
+    assert_int_equal(hg_arena_info(arena).page_bytes, sysconf(_SC_PAGESIZE));
+    hg_arena_free(arena);
+    options.bytes = 4 * MIB;
+    assert_int_equal(hg_arena_new(&arena, &options, NULL), 0);
+    assert_int_equal(hg_arena_info(arena).page_bytes, 2 * MIB);
+    hg_arena_free(arena);
+}
+
+static void takes_gigantic_pages_where_there_are_any(void **state)
+{
+    struct hg_arena_options options = {.name = "1G", .bytes = 1024 * MIB, .pages = HG_PAGES_AUTO};
+    struct hg_arena *arena;
+
+    (void)state;
+    if (free_hugepages(1048576) < 1) {
+        print_message("# not tested: no free page of 1 GiB\n");
+        return;
+    }
+    assert_int_equal(hg_arena_new(&arena, &options, NULL), 0);
+    assert_int_equal(hg_arena_info(arena).page_bytes, 1024 * MIB);
+    hg_arena_info(arena).base[1024 * MIB - 1] = 1;
+    hg_arena_free(arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(is_whole_pages_zeroed_and_writable),
+        cmocka_unit_test(is_there_before_it_is_used),
+        cmocka_unit_test(allocates_aligned_and_accounts),
+        cmocka_unit_test(says_no_when_it_is_full_and_loses_nothing),
+        cmocka_unit_test(can_be_shared_and_not_be_shrunk),
+        cmocka_unit_test(is_guarded_on_both_sides),
+        cmocka_unit_test(refuses_sizes_that_cannot_be),
+        cmocka_unit_test(says_how_to_get_missing_hugepages),
+        cmocka_unit_test(takes_hugepages_where_there_are_any),
+        cmocka_unit_test(takes_gigantic_pages_where_there_are_any),
+    };
+
+    return cmocka_run_group_tests_name("mem/arena", tests, NULL, NULL);
+}
