@@ -1,0 +1,151 @@
+#include "stream.h"
+
+#include "base/shm.h"
+
+/* Used chains that have been taken, one after the other. */
+struct reaped {
+    struct hg_drv_used used[BATCH_N];
+    unsigned n;
+    unsigned next;
+    unsigned total;
+};
+
+void stream_init(struct stream *stream, struct port *from, struct port *to,
+                 const struct frame_kind *kind, uint32_t mac_n)
+{
+    struct ring *tx = &from->tx;
+    uint32_t buf_n = tx->set_n * tx->drv.num;
+
+    *stream = (struct stream){.kind = *kind, .from = from, .to = to, .mac_n = mac_n};
+    for (uint32_t i = 0; i < buf_n; i++)
+        frame_prepare(kind, tx->bufs + (uint64_t)i * tx->stride_bytes);
+}
+
+unsigned stream_send(struct stream *stream, unsigned n)
+{
+    struct ring *tx = &stream->from->tx;
+    uint32_t bytes = HG_NET_HDR_BYTES + stream->kind.bytes;
+    struct hg_drv_buf bufs[BATCH_N];
+
+    if (tx->drv.free_n < n)
+        hg_split_drv_reclaim(&tx->drv, tx->drv.num);
+    if (tx->drv.free_n < n)
+        return 0;
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t id = hg_split_drv_id(&tx->drv, i);
+
+        ring_turn(tx, id);
+        uint8_t *buf = ring_buf(tx, id);
+
+        frame_write(&stream->kind, buf, stream->seq, stream->mac);
+        if (stream->kind.verify)
+            frame_write_payload(&stream->kind, buf, stream->seq);
+        stream->seq++;
+        if (++stream->mac == stream->mac_n)
+            stream->mac = 0;
+        bufs[i] = (struct hg_drv_buf){.addr = tx->bufs_addr + ring_offset(tx, id), .len = bytes};
+    }
+    hg_split_drv_add(&tx->drv, bufs, n);
+    ring_publish(tx);
+    stream->counts.tx += n;
+    /* The next frames' lines come from the other processor meanwhile. */
+    for (unsigned i = 0; i < BATCH_N && i < tx->drv.free_n; i++)
+        hg_shm_expect_write(ring_buf(tx, hg_split_drv_id(&tx->drv, i)));
+    return n;
+}
+
+static bool reap(struct ring *rx, struct reaped *reaped)
+{
+    reaped->next = 0;
+    reaped->n = hg_split_drv_reap(&rx->drv, reaped->used, BATCH_N);
+    reaped->total += reaped->n;
+    for (unsigned i = 0; i < reaped->n; i++)
+        hg_shm_expect_read(ring_buf(rx, reaped->used[i].id));
+    return reaped->n != 0;
+}
+
+/* The rest of a frame that fills several buffers: adds its length to *bytes, and checks it if
+ * `verify`. Returns whether it is as it was sent. */
+static bool take_rest(struct stream *stream, struct reaped *reaped, unsigned n, uint32_t seq,
+                      uint32_t *bytes)
+{
+    struct ring *rx = &stream->to->rx;
+    bool intact = true;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (reaped->next == reaped->n && !reap(rx, reaped)) {
+            hg_split_drv_break(&rx->drv, HG_DRV_NUM_BUFFERS, n + 1);
+            return false;
+        }
+        const struct hg_drv_used *used = &reaped->used[reaped->next++];
+
+        if (stream->kind.verify)
+            intact &=
+                frame_check_piece(&stream->kind, seq, ring_buf(rx, used->id), *bytes, used->len);
+        *bytes += used->len;
+    }
+    return intact;
+}
+
+static void account(struct stream *stream, uint32_t seq)
+{
+    uint32_t ahead = seq - stream->expected_seq;
+
+    stream->counts.rx++;
+    if (hg_likely(ahead < UINT32_MAX / 2)) {
+        stream->counts.advanced += ahead + 1;
+        stream->expected_seq = seq + 1;
+    } else {
+        stream->counts.misordered++;
+    }
+}
+
+static void take_frame(struct stream *stream, struct reaped *reaped)
+{
+    struct ring *rx = &stream->to->rx;
+    const struct hg_drv_used *used = &reaped->used[reaped->next++];
+    const uint8_t *buf = ring_buf(rx, used->id);
+    uint32_t bytes = used->len - HG_NET_HDR_BYTES;
+    uint32_t seq;
+    bool intact = used->len >= FIRST_BYTES;
+    struct hg_net_hdr hdr;
+    uint8_t first[FIRST_BYTES];
+
+    hg_shm_in(first, buf, sizeof(first));
+    memcpy(&hdr, first, sizeof(hdr));
+    memcpy(&seq, first + HG_NET_HDR_BYTES + stream->kind.seq_at, sizeof(seq));
+    if (stream->kind.verify && intact)
+        intact = frame_check_macs(&stream->kind, first, stream->mac_n) &&
+                 frame_check_piece(&stream->kind, seq, buf + HG_NET_HDR_BYTES, 0, bytes);
+    if (hdr.num_buffers > 1)
+        intact &= take_rest(stream, reaped, hdr.num_buffers - 1u, seq, &bytes);
+
+    enum frame_verdict verdict = frame_read(&stream->kind, first, bytes, &seq);
+
+    if (hg_likely(verdict == FRAME_OK && intact)) {
+        account(stream, seq);
+    } else if (verdict == FRAME_FOREIGN) {
+        stream->counts.foreign++;
+    } else {
+        stream->counts.corrupt++;
+    }
+}
+
+unsigned stream_receive(struct stream *stream)
+{
+    struct ring *rx = &stream->to->rx;
+    struct reaped reaped = {.n = 0};
+
+    if (!reap(rx, &reaped))
+        return 0;
+    while (reaped.next < reaped.n)
+        take_frame(stream, &reaped);
+    for (unsigned left = reaped.total; left != 0;) {
+        unsigned n = hg_min_u32(left, BATCH_N);
+
+        ring_post(rx, n);
+        left -= n;
+    }
+    ring_publish(rx);
+    return reaped.total;
+}

@@ -1,0 +1,94 @@
+/*
+ * The front-end of a vhost-user session: it offers memory and rings of ours to a back-end, which is
+ * the device. A non-blocking state machine over hg_vhost_conn: whoever owns the event loop calls
+ * hg_vhost_front_run() whenever the socket is ready, and looks at `state`.
+ *
+ *   NEGOTIATING  features are agreed on; memory and rings are handed over, one message after the
+ *                other; with REPLY_ACK each is acknowledged before the next is sent, so that a refusal
+ *                has a name
+ *   UP           the back-end uses the rings; `features` and `pair_n` say what was agreed on
+ *   STOPPING     asked for by hg_vhost_front_stop(): GET_VRING_BASE for each ring
+ *   STOPPED      the back-end has let go of the rings
+ *
+ * The back-end is another process and may be hostile: every reply is checked against the request that
+ * it answers, and a message that nobody asked for ends the session. It is told addresses of our own
+ * choice (`mem_addr`), never those of this process.
+ *
+ * Source: QEMU's "Vhost-user Protocol", sections "Starting and stopping rings", "Multiple queue
+ * support", "Protocol features". Control only.
+ */
+#ifndef HG_VIRTIO_VHOST_FRONT_H
+#define HG_VIRTIO_VHOST_FRONT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "virtio/vhost_msg.h"
+
+enum { HG_VHOST_FRONT_PAIRS_MAX = 16 };
+
+/* One ring: ring 2k receives, ring 2k + 1 transmits for pair k. */
+struct hg_vhost_front_ring {
+    uint64_t desc; /* addresses inside the plan's memory */
+    uint64_t avail;
+    uint64_t used;
+    uint16_t num;
+    int kick_fd; /* eventfds; the owner keeps them */
+    int call_fd;
+};
+
+/* What is offered. The caller owns it, and keeps it, as it is, as long as the session lasts. */
+struct hg_vhost_front_plan {
+    uint64_t features;        /* of virtio, taken where the back-end offers them */
+    uint64_t features_needed; /* of them, those without which there is no session */
+    int mem_fd;               /* the memory with rings and buffers, shared from its first byte */
+    uint64_t mem_addr;        /* where it starts for the back-end; a multiple of the page size */
+    uint64_t mem_bytes;
+    unsigned pair_n;
+    struct hg_vhost_front_ring ring[2 * HG_VHOST_FRONT_PAIRS_MAX];
+};
+
+enum hg_vhost_front_state {
+    HG_VHOST_FRONT_NEGOTIATING,
+    HG_VHOST_FRONT_UP,
+    HG_VHOST_FRONT_STOPPING,
+    HG_VHOST_FRONT_STOPPED,
+};
+
+struct hg_vhost_front {
+    enum hg_vhost_front_state state;
+    uint64_t features; /* agreed on, from UP */
+    unsigned pair_n;   /* running, from UP: the plan's or as many as the back-end has */
+
+    const struct hg_vhost_front_plan *plan;
+    struct hg_vhost_conn conn;
+    unsigned step;             /* the message under way, see vhost_front.c */
+    unsigned step_ring;        /* the ring it is about */
+    uint32_t awaited;          /* request that a reply is outstanding for, or 0 */
+    uint64_t protocol_offered; /* protocol features of the back-end */
+    uint64_t protocol;         /* agreed on */
+};
+
+/* Starts a session on a connected, non-blocking socket; the session owns it from now on, also on
+ * failure. Sends the first message. 0 or a negative errno with *err. */
+int hg_vhost_front_start(struct hg_vhost_front *front, int fd,
+                         const struct hg_vhost_front_plan *plan, struct hg_err *err);
+
+/* Reads and sends what the socket allows. 0, or a negative errno with *err when the session is over:
+ * then the caller closes it. Never blocks. */
+int hg_vhost_front_run(struct hg_vhost_front *front, struct hg_err *err);
+
+/* Asks the back-end to let go of the rings. In state UP only; the rings' user has stopped. As _run. */
+int hg_vhost_front_stop(struct hg_vhost_front *front, struct hg_err *err);
+
+/* Whether _run is to be called when the socket is writable. */
+bool hg_vhost_front_wants_write(const struct hg_vhost_front *front);
+
+/* The request whose answer is awaited, by name, or NULL. */
+const char *hg_vhost_front_awaits(const struct hg_vhost_front *front);
+
+/* Closes the socket, in any state. The back-end loses its hold on the rings with it. */
+void hg_vhost_front_close(struct hg_vhost_front *front);
+
+#endif
