@@ -87,6 +87,12 @@ static unsigned tx(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
     return taken;
 }
 
+static void init_ring(struct hg_vhost_ring *ring, unsigned index)
+{
+    ring->index = (uint16_t)index;
+    ring->kick_fd = ring->call_fd = ring->err_fd = -1;
+}
+
 void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index)
 {
     struct hg_vhost_pair *pair = &vp->pair[index];
@@ -105,8 +111,8 @@ void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index)
         .index = (uint16_t)index,
         .port = vp->port,
     };
-    pair->tx.index = (uint16_t)(2 * index);
-    pair->rx.index = (uint16_t)(2 * index + 1);
+    init_ring(&pair->tx, 2 * index);
+    init_ring(&pair->rx, 2 * index + 1);
     vp->port->rxq[index] = &pair->rxq;
     vp->port->txq[index] = &pair->txq;
 }
