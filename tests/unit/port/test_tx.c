@@ -18,6 +18,7 @@ enum { KEPT_N = 400 };
 struct receiver {
     struct hg_txq q;
     unsigned room;
+    unsigned refill; /* the peer makes so much room before each call */
     unsigned calls_n;
     unsigned n;
     struct kept {
@@ -40,6 +41,7 @@ static unsigned take(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
     assert_true(n <= HG_BURST_N);
     assert_true(atomic_load(&q->lock.held));
     r->calls_n++;
+    r->room += r->refill;
     for (unsigned i = 0; i < n; i++) {
         const struct hg_pkt *pkt = pkts[i];
         struct kept *kept = &r->kept[r->n];
@@ -321,6 +323,23 @@ static void a_receiver_that_fills_up_in_a_segmentation_is_counted(void **state)
     }
 }
 
+static void nothing_overtakes_what_found_no_room(void **state)
+{
+    (void)state;
+    open_port(1, 0, 0);
+    receivers[0].refill = 20;
+    make_tso(0, false, 40000, 1000, false); /* the first 32 of 40 go in one call */
+    make_udp(1, 0, true);
+    make_tso(2, true, 30000, 1000, false);
+    make_udp(3, 0, false);
+    hg_port_tx(&port, burst, 4);
+    assert_int_equal(receivers[0].calls_n, 1);
+    assert_int_equal(receivers[0].n, 20);
+    assert_int_equal(drops(0, HG_DROP_TX_FULL), 20 + 3);
+    assert_int_equal(hg_count_get(&receivers[0].q.segmented), 39);
+    check_accounts(4);
+}
+
 static void the_smallest_segments_do_not_cost_more_than_the_receiver_takes(void **state)
 {
     (void)state;
@@ -500,6 +519,7 @@ int main(void)
         cmocka_unit_test(ecn_needs_its_own_offload),
         cmocka_unit_test(a_full_receiver_is_counted_and_keeps_the_first),
         cmocka_unit_test(a_receiver_that_fills_up_in_a_segmentation_is_counted),
+        cmocka_unit_test(nothing_overtakes_what_found_no_room),
         cmocka_unit_test(the_smallest_segments_do_not_cost_more_than_the_receiver_takes),
         cmocka_unit_test(many_short_pieces_are_sent_in_several_turns),
         cmocka_unit_test(what_software_cannot_do_is_counted),
