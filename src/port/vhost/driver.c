@@ -81,9 +81,9 @@ static int set_path(struct sockaddr_un *address, const char *path, struct hg_err
 {
     address->sun_family = AF_UNIX;
     if (path[0] == '\0' || strlen(path) >= sizeof(address->sun_path))
-        return hg_err_set(err, ENAMETOOLONG, "socket '%s': a path has 1 to %zu bytes", path,
-                          sizeof(address->sun_path) - 1);
-    strcpy(address->sun_path, path);
+        return hg_err_set(err, ENAMETOOLONG, "a socket's path has 1 to %zu bytes, not %zu: '%s'",
+                          sizeof(address->sun_path) - 1, strlen(path), path);
+    memcpy(address->sun_path, path, strlen(path) + 1);
     return 0;
 }
 
@@ -92,21 +92,20 @@ int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *
 {
     struct hg_vhost_port *vp = calloc(1, sizeof(*vp));
     size_t pair_bytes = how->pair_n * sizeof(struct hg_vhost_pair);
+    struct hg_vhost_pair *pair = aligned_alloc(alignof(struct hg_vhost_pair), pair_bytes);
     int rc = 0;
 
-    if (vp != NULL)
-        vp->pair = aligned_alloc(alignof(struct hg_vhost_pair), pair_bytes);
-    if (vp == NULL || vp->pair == NULL)
+    if (vp == NULL || pair == NULL)
         rc = hg_err_set(err, ENOMEM, "no memory for port '%s'", port->name);
     else
         rc = set_path(&vp->link.address, how->path, err);
-    if (rc != 0) {
-        if (vp != NULL)
-            free(vp->pair);
+    if (vp == NULL || pair == NULL || rc != 0) {
+        free(pair);
         free(vp);
         return rc;
     }
-    memset(vp->pair, 0, pair_bytes);
+    memset(pair, 0, pair_bytes);
+    vp->pair = pair;
     vp->port = port;
     vp->loop = port->host->loop;
     vp->offer = offer(how->pair_n);
