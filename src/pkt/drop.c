@@ -12,6 +12,8 @@ const struct hg_drop_text hg_drop_texts[] = {
     [HG_DROP_BAD_SOURCE] = {"bad_source", "the source address is a group address or zero"},
     [HG_DROP_RESERVED_GROUP] = {"reserved_group",
                                 "link-local group address, which a bridge does not relay"},
+    [HG_DROP_QUEUE_DISABLED] = {"queue_disabled",
+                                "sent on a queue that the sender's driver has switched off"},
     [HG_DROP_SAME_PORT] = {"same_port", "the destination is on the port that it came from"},
     [HG_DROP_NO_OTHER_PORT] = {"no_other_port", "there is no other port to flood it to"},
     [HG_DROP_PORT_DOWN] = {"port_down", "the destination port has no running queue"},

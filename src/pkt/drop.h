@@ -16,6 +16,7 @@ enum hg_drop {
     HG_DROP_BAD_DESCRIPTOR, /* a buffer that is not inside the sender's memory */
     HG_DROP_BAD_SOURCE,     /* source address is multicast or zero */
     HG_DROP_RESERVED_GROUP, /* link-local group (01:80:c2:00:00:0x) that a bridge must not relay */
+    HG_DROP_QUEUE_DISABLED, /* the sender's driver has switched the queue off */
     HG_DROP_SAME_PORT,      /* the destination is where it came from */
     HG_DROP_NO_OTHER_PORT,  /* to be flooded, but nobody else is there */
     HG_DROP_PORT_DOWN,      /* the destination's port has no running queue */

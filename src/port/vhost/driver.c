@@ -1,0 +1,268 @@
+/*
+ * The cold contract: options, open, close, status.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "port/vhost/state.h"
+#include "port/vhost/vhost.h"
+
+/* What a peer may negotiate, with the names that `port show` uses. MQ is offered when there is more
+ * than one pair. The control queue, the MAC address and the link's status are the front-end's own. */
+static const struct {
+    uint8_t bit;
+    const char *name;
+} features[] = {
+    {HG_VIRTIO_NET_F_CSUM, "csum"},
+    {HG_VIRTIO_NET_F_GUEST_CSUM, "guest_csum"},
+    {HG_VIRTIO_NET_F_MTU, "mtu"},
+    {HG_VIRTIO_NET_F_GUEST_TSO4, "guest_tso4"},
+    {HG_VIRTIO_NET_F_GUEST_TSO6, "guest_tso6"},
+    {HG_VIRTIO_NET_F_GUEST_ECN, "guest_ecn"},
+    {HG_VIRTIO_NET_F_HOST_TSO4, "host_tso4"},
+    {HG_VIRTIO_NET_F_HOST_TSO6, "host_tso6"},
+    {HG_VIRTIO_NET_F_HOST_ECN, "host_ecn"},
+    {HG_VIRTIO_NET_F_MRG_RXBUF, "mrg_rxbuf"},
+    {HG_VIRTIO_NET_F_GUEST_ANNOUNCE, "guest_announce"},
+    {HG_VIRTIO_NET_F_MQ, "mq"},
+    {HG_VIRTIO_F_INDIRECT_DESC, "indirect_desc"},
+    {HG_VIRTIO_F_EVENT_IDX, "event_idx"},
+    {HG_VHOST_USER_F_PROTOCOL_FEATURES, "protocol_features"},
+    {HG_VIRTIO_F_VERSION_1, "version_1"},
+};
+
+enum { PATH, ROLE, QUEUES, IOMMU, MTU, OPTION_N };
+
+enum { ROLE_SERVER, ROLE_CLIENT };
+enum { IOMMU_ALLOW, IOMMU_REQUIRE, IOMMU_OFF };
+
+static const struct hg_port_option options[] = {
+    [PATH] = {.name = "socket",
+              .type = HG_OPTION_PATH,
+              .required = true,
+              .help = "Path of the UNIX socket between the front-end and Headgate."},
+    [ROLE] = {.name = "role",
+              .type = HG_OPTION_ENUM,
+              .choices = "server|client",
+              .help = "Whether Headgate listens on the socket, or connects to it and reconnects."},
+    [QUEUES] = {.name = "queues",
+                .type = HG_OPTION_UINT,
+                .min = 1,
+                .max = HG_PORT_QUEUES_MAX,
+                .preset = 8,
+                .help = "Queue pairs offered; the guest uses as many of them as it likes."},
+    [IOMMU] = {.name = "iommu",
+               .type = HG_OPTION_ENUM,
+               .choices = "allow|require|off",
+               .help = "Whether the guest may or must put a virtual IOMMU before its memory."},
+    [MTU] = {.name = "mtu",
+             .type = HG_OPTION_UINT,
+             .min = 68,
+             .max = 65535,
+             .preset = 65535,
+             .help = "Largest MTU that the front-end may show to the guest (QEMU: host_mtu)."},
+};
+
+_Static_assert(HG_ARRAY_N(options) == OPTION_N, "every option has its entry");
+
+static uint64_t offer(unsigned pair_n)
+{
+    uint64_t bits = 0;
+
+    for (size_t i = 0; i < HG_ARRAY_N(features); i++)
+        bits |= HG_BIT(features[i].bit);
+    return pair_n > 1 ? bits : bits & ~HG_BIT(HG_VIRTIO_NET_F_MQ);
+}
+
+static int set_path(struct sockaddr_un *address, const char *path, struct hg_err *err)
+{
+    address->sun_family = AF_UNIX;
+    if (path[0] == '\0' || strlen(path) >= sizeof(address->sun_path))
+        return hg_err_set(err, ENAMETOOLONG, "socket '%s': a path has 1 to %zu bytes", path,
+                          sizeof(address->sun_path) - 1);
+    strcpy(address->sun_path, path);
+    return 0;
+}
+
+int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *how,
+                      struct hg_err *err)
+{
+    struct hg_vhost_port *vp = calloc(1, sizeof(*vp));
+    size_t pair_bytes = how->pair_n * sizeof(struct hg_vhost_pair);
+    int rc = 0;
+
+    if (vp != NULL)
+        vp->pair = aligned_alloc(alignof(struct hg_vhost_pair), pair_bytes);
+    if (vp == NULL || vp->pair == NULL)
+        rc = hg_err_set(err, ENOMEM, "no memory for port '%s'", port->name);
+    else
+        rc = set_path(&vp->link.address, how->path, err);
+    if (rc != 0) {
+        if (vp != NULL)
+            free(vp->pair);
+        free(vp);
+        return rc;
+    }
+    memset(vp->pair, 0, pair_bytes);
+    vp->port = port;
+    vp->loop = port->host->loop;
+    vp->offer = offer(how->pair_n);
+    vp->mtu_max = how->mtu_max;
+    vp->link.server = how->server;
+    vp->link.listen_fd = -1;
+    vp->conn.fd = -1;
+    snprintf(vp->log_name, sizeof(vp->log_name), "port %s", port->name);
+    port->driver_data = vp;
+    port->queue_n = how->pair_n;
+    for (unsigned i = 0; i < how->pair_n; i++)
+        hg_vhost_pair_init(vp, i);
+    return 0;
+}
+
+void hg_vhost_port_free(struct hg_port *port)
+{
+    struct hg_vhost_port *vp = port->driver_data;
+
+    free(vp->pair);
+    free(vp);
+    port->driver_data = NULL;
+    port->queue_n = 0;
+}
+
+static int open_port(struct hg_port *port, const union hg_port_value *values, struct hg_err *err)
+{
+    struct hg_vhost_port_options how = {
+        .path = values[PATH].string,
+        .server = values[ROLE].uint == ROLE_SERVER,
+        .pair_n = (unsigned)values[QUEUES].uint,
+        .mtu_max = values[MTU].uint,
+    };
+    int rc;
+
+    if (values[IOMMU].uint == IOMMU_REQUIRE)
+        return hg_err_set(err, ENOTSUP,
+                          "port '%s': iommu: require cannot be kept, this version offers no IOMMU "
+                          "to guests; use allow or off",
+                          port->name);
+    rc = hg_vhost_port_new(port, &how, err);
+    if (rc != 0)
+        return rc;
+    rc = hg_vhost_link_open(port->driver_data, err);
+    if (rc != 0)
+        hg_vhost_port_free(port);
+    return rc;
+}
+
+static void close_port(struct hg_port *port)
+{
+    hg_vhost_link_close(port->driver_data); /* first: the end of a session must not reconnect */
+    hg_vhost_session_end(port->driver_data, NULL);
+    hg_vhost_port_free(port);
+}
+
+static unsigned running_pairs(const struct hg_port *port)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < port->queue_n; i++) {
+        const struct hg_vhost_pair *pair = hg_container_of(port->rxq[i], struct hg_vhost_pair, rxq);
+
+        n += pair->rx.started && pair->rx.enabled && pair->tx.started && pair->tx.enabled;
+    }
+    return n;
+}
+
+/* The first ring that its guest has broken, or NULL. */
+static const struct hg_vhost_ring *broken_ring(struct hg_vhost_port *vp)
+{
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
+        if (hg_vhost_ring(vp, i)->fault != HG_VRING_OK)
+            return hg_vhost_ring(vp, i);
+    return NULL;
+}
+
+static void describe_unconnected(const struct hg_vhost_port *vp, struct hg_port_status *status)
+{
+    const char *path = vp->link.address.sun_path;
+
+    if (vp->broken[0] != '\0') {
+        strcpy(status->state, "broken");
+        snprintf(status->text, sizeof(status->text), "connection closed: %.160s", vp->broken);
+        return;
+    }
+    strcpy(status->state, "waiting");
+    if (vp->link.server)
+        snprintf(status->text, sizeof(status->text), "waiting for a front-end to connect to %s",
+                 path);
+    else if (vp->link.problem[0] == '\0')
+        snprintf(status->text, sizeof(status->text), "about to connect to %s", path);
+    else
+        snprintf(status->text, sizeof(status->text), "cannot connect to %.108s: %.60s", path,
+                 vp->link.problem);
+}
+
+static void describe_connected(struct hg_vhost_port *vp, struct hg_port_status *status)
+{
+    const struct hg_vhost_ring *ring = broken_ring(vp);
+    const char *missing = "a kick descriptor and addresses of its rings";
+
+    if (ring != NULL) {
+        strcpy(status->state, "broken");
+        snprintf(status->text, sizeof(status->text), "ring %u is broken: %s (%llu)", ring->index,
+                 hg_vring_fault_name(ring->fault), (unsigned long long)ring->fault_value);
+        return;
+    }
+    if (status->queue_pairs > 0) {
+        strcpy(status->state, "up");
+        snprintf(status->text, sizeof(status->text), "up: %u queue pair%s", status->queue_pairs,
+                 status->queue_pairs == 1 ? "" : "s");
+        return;
+    }
+    if (!vp->features_set)
+        missing = "the features that it accepts";
+    else if (vp->space == NULL)
+        missing = "the memory table";
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
+        if (hg_vhost_ring(vp, i)->started)
+            missing = "both rings of a queue pair to be started and enabled";
+    strcpy(status->state, "waiting");
+    snprintf(status->text, sizeof(status->text), "connected, waiting for %s", missing);
+}
+
+static void list_features(uint64_t bits, char *text, size_t size)
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < HG_ARRAY_N(features); i++)
+        if ((bits & HG_BIT(features[i].bit)) != 0 && used < size)
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used == 0 ? "" : " ",
+                                     features[i].name);
+}
+
+static void get_status(const struct hg_port *port, struct hg_port_status *status)
+{
+    struct hg_vhost_port *vp = port->driver_data;
+
+    *status = (struct hg_port_status){0};
+    status->queue_pairs = running_pairs(port);
+    status->reconnects = vp->sessions_n > 1 ? vp->sessions_n - 1 : 0;
+    list_features(vp->features, status->peer_features, sizeof(status->peer_features));
+    if (hg_vhost_connected(vp))
+        describe_connected(vp, status);
+    else
+        describe_unconnected(vp, status);
+}
+
+const struct hg_port_driver hg_vhost_user_driver = {
+    .type = "vhost-user",
+    .help = "A virtio network device of a virtual machine or container, over a UNIX socket.",
+    .options = options,
+    .option_n = OPTION_N,
+    .open = open_port,
+    .close = close_port,
+    .status = get_status,
+};

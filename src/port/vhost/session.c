@@ -1,0 +1,189 @@
+/*
+ * One connection from its first byte to its end.
+ *
+ * The session is a state machine that never waits: what is there is read, each whole request is
+ * checked against its entry of the table, handled, and answered at once. A peer that is silent, in
+ * the middle of a message or elsewhere, costs nothing and delays nobody. A peer that breaks the
+ * protocol loses the connection, the port says why until it comes back, and its guest's rings stop.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "port/vhost/state.h"
+
+enum {
+    REQUESTS_AT_ONCE = 32, /* of one peer before the others have their turn */
+    WATCH_MS = 200,        /* between two looks at the rings */
+};
+
+/* Checks a request against its entry before its handler sees it. */
+static int check(const struct hg_vhost_port *vp, const struct hg_vhost_request_spec *spec,
+                 struct hg_err *err)
+{
+    const struct hg_vhost_conn *conn = &vp->conn;
+    const struct hg_vhost_hdr *hdr = &conn->in.hdr;
+
+    if (spec == NULL)
+        return hg_err_set(err, EPROTO, "was not offered");
+    if ((hdr->flags & HG_VHOST_REPLY) != 0)
+        return hg_err_set(err, EPROTO, "is a reply, but nothing was asked");
+    if (hdr->size < spec->size_min || hdr->size > spec->size_max)
+        return hg_err_set(err, EPROTO, "has %u bytes of payload, expected %u to %u", hdr->size,
+                          spec->size_min, spec->size_max);
+    if (conn->in_fd_n > spec->fd_max)
+        return hg_err_set(err, EPROTO, "came with %u file descriptors, expected at most %u",
+                          conn->in_fd_n, spec->fd_max);
+    return 0;
+}
+
+/* Sends the answer that the request has by itself, or the acknowledgement that the peer asked for. */
+static int answer(struct hg_vhost_port *vp, const struct hg_vhost_request_spec *spec,
+                  struct hg_vhost_msg *reply, int rc, struct hg_err *err)
+{
+    bool acknowledge = (vp->conn.in.hdr.flags & HG_VHOST_NEED_REPLY) != 0 &&
+                       (vp->protocol & HG_BIT(HG_VHOST_PROTOCOL_F_REPLY_ACK)) != 0;
+
+    reply->hdr.request = vp->conn.in.hdr.request;
+    reply->hdr.flags = HG_VHOST_VERSION | HG_VHOST_REPLY;
+    if (rc >= 0 && spec->reply_size != 0) {
+        reply->hdr.size = spec->reply_size;
+    } else if (acknowledge) {
+        reply->hdr.size = sizeof(reply->u64);
+        reply->u64 = rc == 0 ? 0 : 1;
+    } else {
+        return 0;
+    }
+    return hg_vhost_send(&vp->conn, reply, NULL, 0, err);
+}
+
+/* Handles the request that conn.in holds. */
+static int dispatch(struct hg_vhost_port *vp, struct hg_err *err)
+{
+    const struct hg_vhost_request_spec *spec = hg_vhost_request_spec(vp->conn.in.hdr.request);
+    const char *name = hg_vhost_request_name(vp->conn.in.hdr.request);
+    struct hg_vhost_msg reply;
+    int rc = check(vp, spec, err);
+
+    memset(&reply, 0, sizeof(reply));
+    if (rc == 0)
+        rc = spec->handle(&(struct hg_vhost_call){vp, &vp->conn, &vp->conn.in, &reply, err});
+    if (rc != 0)
+        hg_err_set(err, EPROTO, "%s: %s", name, err->text);
+    if (rc == HG_VHOST_REFUSED)
+        hg_log_limited(HG_LOG_WARN, vp->log_name, "refused: %s", err->text);
+
+    int sent = answer(vp, spec, &reply, rc, rc < 0 ? NULL : err);
+
+    return rc < 0 ? rc : sent;
+}
+
+/* Asks the loop to tell when the peer reads again, if something waits for that. */
+static void watch_output(struct hg_vhost_port *vp)
+{
+    if (hg_vhost_wants_write(&vp->conn))
+        event_add(vp->writable, NULL);
+    else
+        event_del(vp->writable);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *ctx)
+{
+    struct hg_vhost_port *vp = ctx;
+    struct hg_err err;
+    int rc = 0;
+
+    (void)fd;
+    (void)what;
+    for (int i = 0; i < REQUESTS_AT_ONCE; i++) {
+        rc = hg_vhost_recv(&vp->conn, &err);
+        if (rc != 1)
+            break;
+        rc = dispatch(vp, &err);
+        hg_vhost_next(&vp->conn);
+        if (rc != 0)
+            break;
+    }
+    if (rc == -ECONNRESET || rc == -EPIPE)
+        hg_vhost_session_end(vp, NULL);
+    else if (rc < 0)
+        hg_vhost_session_end(vp, err.text);
+    else
+        watch_output(vp);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *ctx)
+{
+    struct hg_vhost_port *vp = ctx;
+    struct hg_err err;
+
+    (void)fd;
+    (void)what;
+    if (hg_vhost_flush(&vp->conn, &err) != 0)
+        hg_vhost_session_end(vp, err.text);
+    else
+        watch_output(vp);
+}
+
+static void on_watch(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd;
+    (void)what;
+    hg_vhost_rings_check(ctx);
+}
+
+static void free_event(struct event **event)
+{
+    if (*event != NULL)
+        event_free(*event);
+    *event = NULL;
+}
+
+void hg_vhost_session_begin(struct hg_vhost_port *vp, int fd)
+{
+    struct timeval period = {.tv_usec = WATCH_MS * 1000};
+
+    vp->conn.fd = fd;
+    vp->readable = event_new(vp->loop, fd, EV_READ | EV_PERSIST, on_readable, vp);
+    vp->writable = event_new(vp->loop, fd, EV_WRITE | EV_PERSIST, on_writable, vp);
+    vp->watch = event_new(vp->loop, -1, EV_PERSIST, on_watch, vp);
+    vp->sessions_n++;
+    vp->broken[0] = '\0';
+    hg_log_limited(HG_LOG_INFO, vp->log_name, "front-end connected, %s", vp->link.address.sun_path);
+    if (vp->readable == NULL || vp->writable == NULL || vp->watch == NULL ||
+        event_add(vp->readable, NULL) != 0 || event_add(vp->watch, &period) != 0)
+        hg_vhost_session_end(vp, "no memory for the session's events");
+}
+
+void hg_vhost_session_end(struct hg_vhost_port *vp, const char *reason)
+{
+    if (!hg_vhost_connected(vp))
+        return;
+    if (reason != NULL) {
+        snprintf(vp->broken, sizeof(vp->broken), "%s", reason);
+        hg_log_limited(HG_LOG_WARN, vp->log_name, "connection closed: %s", reason);
+    } else {
+        hg_log_limited(HG_LOG_INFO, vp->log_name, "front-end disconnected");
+    }
+    hg_vhost_rings_stop(vp);
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
+        hg_vhost_ring_reset(hg_vhost_ring(vp, i));
+    if (vp->space != NULL)
+        hg_space_clear(vp->space);
+    free(vp->space);
+    vp->space = NULL;
+    free_event(&vp->readable);
+    free_event(&vp->writable);
+    free_event(&vp->watch);
+    hg_vhost_conn_clear(&vp->conn);
+    close(vp->conn.fd);
+    vp->conn.fd = -1;
+    vp->features = 0;
+    vp->features_set = false;
+    vp->protocol = 0;
+    hg_vhost_link_lost(vp);
+}

@@ -1,0 +1,198 @@
+/*
+ * What the files of this folder share, and the map of it.
+ *
+ *   driver.c    options, open, close, status: the cold contract of port/port.h
+ *   link.c      a connection for the session: listens, or connects with back-off
+ *   session.c   one connection from its first byte to its end: reads, dispatches, answers, watches
+ *   request.c   one function per request of the protocol, and the table of them
+ *   ring.c      rings start, pause, resume and stop
+ *   queue.c     the hot contract of port/port.h on top of hg_split_dev
+ *
+ * Everything but queue.c runs on the control loop. Ring n of the protocol: an even n is what the guest
+ * receives on, our transmit queue n / 2; an odd n is what it transmits on, our receive queue n / 2.
+ *
+ * Rule of the whole folder: what a worker may be using is changed in this order only: unpublish
+ * (ring->live = NULL), hg_qsbr_wait(), change, publish. A worker follows `live` once per burst.
+ */
+#ifndef HG_PORT_VHOST_STATE_H
+#define HG_PORT_VHOST_STATE_H
+
+#include <event2/event.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+#include "base/err.h"
+#include "iommu/space.h"
+#include "port/port.h"
+#include "virtio/split_dev.h"
+#include "virtio/vhost_msg.h"
+
+/* One virtqueue. */
+struct hg_vhost_ring {
+    /* Of the queue's user, and what it follows. NULL: receives nothing, accepts nothing. */
+    _Atomic(struct hg_split_dev *) live;
+    struct hg_split_dev *in_burst; /* what rx found in `live`, for the done that follows */
+    atomic_bool discard;           /* started but disabled: frames are taken and dropped */
+    struct hg_split_dev dev;
+
+    /* Of control: what the front-end said. Survives a stop, not a session. */
+    uint16_t index; /* n of the protocol */
+    uint32_t num;   /* descriptors; 0: not said yet */
+    uint16_t base;  /* next entry to take while the ring does not run */
+    bool placed;    /* `addr` was said */
+    bool kicked;    /* SET_VRING_KICK came: the ring is to run */
+    bool enabled;
+    bool started;
+    struct hg_vhost_vring_addr addr;
+    int kick_fd; /* -1: none, poll */
+    int call_fd; /* -1: none */
+    int err_fd;  /* -1: none */
+
+    /* Why it stopped, when the guest broke it; until the ring is set up anew. */
+    enum hg_vring_fault fault;
+    uint64_t fault_value;
+};
+
+struct hg_vhost_pair {
+    alignas(HG_CACHE_LINE_BYTES) struct hg_rxq rxq;
+    struct hg_vhost_ring rx; /* the guest transmits */
+    alignas(HG_CACHE_LINE_BYTES) struct hg_txq txq;
+    struct hg_vhost_ring tx; /* the guest receives */
+};
+
+/* Where connections come from. */
+struct hg_vhost_link {
+    struct sockaddr_un address;
+    bool server;
+    int listen_fd;         /* server: -1 when closed */
+    dev_t dev;             /* server: our socket in the file system, */
+    ino_t ino;             /* to unlink no other */
+    struct event *event;   /* server: a connection waits; client: time to try */
+    unsigned retry_ms;     /* client: the next pause */
+    uint64_t connected_ns; /* client: when the session began */
+    char problem[100];     /* client: why the last try failed; empty: not tried yet */
+};
+
+struct hg_vhost_port {
+    struct hg_port *port;
+    struct event_base *loop;
+    char log_name[48]; /* "port vm1" */
+    uint64_t offer;    /* virtio features */
+    uint64_t mtu_max;  /* the largest that NET_SET_MTU may announce */
+    struct hg_vhost_link link;
+    struct hg_vhost_pair *pair; /* port->queue_n of them */
+
+    /* The session; all of it is initial while there is none (conn.fd < 0). */
+    struct hg_vhost_conn conn;
+    struct event *readable;
+    struct event *writable;
+    struct event *watch; /* looks for broken rings */
+    bool features_set;
+    uint64_t features;      /* as negotiated */
+    uint64_t protocol;      /* protocol features as negotiated */
+    struct hg_space *space; /* NULL before the memory table */
+
+    uint64_t sessions_n;
+    char broken[200]; /* why the last session was closed by us; empty: it was not */
+};
+
+enum {
+    HG_VHOST_PROTOCOL_OFFER = 1 << HG_VHOST_PROTOCOL_F_MQ | 1 << HG_VHOST_PROTOCOL_F_REPLY_ACK |
+                              1 << HG_VHOST_PROTOCOL_F_NET_MTU
+};
+
+static inline bool hg_vhost_has(const struct hg_vhost_port *vp, unsigned feature)
+{
+    return (vp->features & HG_BIT(feature)) != 0;
+}
+
+static inline bool hg_vhost_connected(const struct hg_vhost_port *vp)
+{
+    return vp->conn.fd >= 0;
+}
+
+static inline unsigned hg_vhost_ring_n(const struct hg_vhost_port *vp)
+{
+    return 2 * vp->port->queue_n;
+}
+
+static inline struct hg_vhost_ring *hg_vhost_ring(struct hg_vhost_port *vp, unsigned index)
+{
+    struct hg_vhost_pair *pair = &vp->pair[index / 2];
+
+    return index % 2 == 0 ? &pair->tx : &pair->rx;
+}
+
+/* driver.c. The port without its link, so that tests can put a session on a socket of their own. */
+struct hg_vhost_port_options {
+    const char *path;
+    bool server;
+    unsigned pair_n;
+    uint64_t mtu_max;
+};
+int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *options,
+                      struct hg_err *err);
+void hg_vhost_port_free(struct hg_port *port);
+
+/* link.c */
+int hg_vhost_link_open(struct hg_vhost_port *vp, struct hg_err *err);
+void hg_vhost_link_close(struct hg_vhost_port *vp);
+/* The session is over: a client tries again. */
+void hg_vhost_link_lost(struct hg_vhost_port *vp);
+
+/* session.c. Begins a session on a connected non-blocking socket, which becomes its own. Ends it with
+ * `reason`, a sentence that stays in the port's status, or NULL when nothing was wrong. */
+void hg_vhost_session_begin(struct hg_vhost_port *vp, int fd);
+void hg_vhost_session_end(struct hg_vhost_port *vp, const char *reason);
+
+/* request.c. What a handler is given: the request, and where its answer and its complaint go. */
+struct hg_vhost_call {
+    struct hg_vhost_port *vp;
+    struct hg_vhost_conn *conn;
+    const struct hg_vhost_msg *in; /* conn->in */
+    struct hg_vhost_msg *reply;    /* zeroed; for requests that have an answer of their own */
+    struct hg_err *err;
+};
+
+enum { HG_VHOST_REFUSED = 1 };
+
+struct hg_vhost_request_spec {
+    /* Returns 0; HG_VHOST_REFUSED with *err when the request was declined and nothing is lost; or a
+     * negative errno with *err, which ends the session. */
+    int (*handle)(struct hg_vhost_call *call);
+    uint16_t size_min; /* bytes of payload */
+    uint16_t size_max;
+    uint8_t fd_max;
+    uint8_t reply_size; /* bytes of its answer; 0: it has none, it can be acknowledged */
+};
+/* NULL for a request that we have not offered. */
+const struct hg_vhost_request_spec *hg_vhost_request_spec(uint32_t request);
+
+/* ring.c. Starts a ring if all that it needs has been said; an error when what was said is wrong. */
+int hg_vhost_ring_try_start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring,
+                            struct hg_err *err);
+/* Stops one ring, or all; on return no worker uses it and nothing more is written to the guest. */
+void hg_vhost_ring_stop(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
+void hg_vhost_rings_stop(struct hg_vhost_port *vp);
+/* Takes a ring from its worker for a moment: no queue stops, but it receives nothing and has no room.
+ * Pause may be called for several, then hg_qsbr_wait() once; then they may be changed and resumed. */
+void hg_vhost_ring_pause(struct hg_vhost_ring *ring);
+void hg_vhost_ring_resume(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
+/* Finds the three parts of a ring in the memory table, for a ring that no worker holds. */
+int hg_vhost_ring_place(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err);
+void hg_vhost_ring_enable(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, bool enabled);
+/* Stops the rings that their guest has broken, and says so. */
+void hg_vhost_rings_check(struct hg_vhost_port *vp);
+/* Back to the state before the session; the ring does not run. */
+void hg_vhost_ring_reset(struct hg_vhost_ring *ring);
+
+/* queue.c. Fills in the calls of the hot contract. */
+void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index);
+/* Raises an eventfd. Any thread; never blocks, a full one is raised already. */
+bool hg_vhost_raise(int fd);
+
+#endif
