@@ -81,8 +81,8 @@ static int set_path(struct sockaddr_un *address, const char *path, struct hg_err
 {
     address->sun_family = AF_UNIX;
     if (path[0] == '\0' || strlen(path) >= sizeof(address->sun_path))
-        return hg_err_set(err, ENAMETOOLONG, "socket '%s': a path has 1 to %zu bytes", path,
-                          sizeof(address->sun_path) - 1);
+        return hg_err_set(err, ENAMETOOLONG, "a socket's path has 1 to %zu bytes, not %zu: '%s'",
+                          sizeof(address->sun_path) - 1, strlen(path), path);
     strcpy(address->sun_path, path);
     return 0;
 }
