@@ -282,6 +282,7 @@ enum hg_cli_status hg_cli_drops(const struct hg_cli *cli, int argc, char **argv)
         } else {
             printf("nothing was dropped\n");
         }
+        hg_table_free(&table);
     }
     json_decref(drops_list);
     return HG_CLI_OK;

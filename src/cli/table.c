@@ -103,6 +103,11 @@ void hg_table_print(struct hg_table *table, FILE *file)
             fprintf(file, "%*s%s", pad, table->cell[r][c], last ? "\n" : "  ");
         }
     }
+    hg_table_free(table);
+}
+
+void hg_table_free(struct hg_table *table)
+{
     free(table->cell);
     *table = (struct hg_table){.column_n = 0};
 }

@@ -31,7 +31,9 @@ void hg_table_number(struct hg_table *table, uint64_t number);
 /* A number of bytes in a unit that leaves at most four digits, as in "3.2 MiB". */
 void hg_table_bytes(struct hg_table *table, uint64_t bytes);
 
-/* Writes it; frees it. */
+/* Writes it and empties it. */
 void hg_table_print(struct hg_table *table, FILE *file);
+
+void hg_table_free(struct hg_table *table);
 
 #endif

@@ -76,7 +76,7 @@ static void takes_no_more_cells_than_columns(void **state)
     assert_int_equal(table.row_n, 201);
     assert_string_equal(table.cell[200][0], "x");
     assert_string_equal(table.cell[200][1], "");
-    free(table.cell);
+    hg_table_free(&table);
 }
 
 int main(void)

@@ -34,9 +34,8 @@ static void refuses(const struct bad *cases, size_t n)
         char expected[sizeof(err.text) + 8];
 
         snprintf(expected, sizeof(expected), "f.yaml:%s", cases[i].sentence);
-        assert_int_equal(
-            hg_config_parse(&config, "f.yaml", cases[i].text, strlen(cases[i].text), &err),
-            -EINVAL);
+        assert_true(hg_config_parse(&config, "f.yaml", cases[i].text, strlen(cases[i].text), &err) <
+                    0);
         assert_string_equal(err.text, expected);
     }
 }
