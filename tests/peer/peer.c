@@ -72,6 +72,7 @@ bool peer_connect(struct peer *peer, const char *path)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+    peer_hang_up(peer);
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
         close_if_open(fd);
