@@ -11,7 +11,6 @@ Everything lives in one temporary directory and is gone when the bench is; so ar
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import time
 
@@ -65,7 +64,8 @@ class Bench:
         for guest in guests:
             guest.start()
         for guest in guests:
-            guest.ready().addresses(guest.ipv4 + "/24", guest.ipv6 + "/64")
+            guest.addresses_given = [guest.ipv4 + "/24", guest.ipv6 + "/64"]
+            guest.ready()
         for guest in guests:
             process.wait_until(guest.has_carrier, 10, "guest %s: carrier" % guest.name)
 
@@ -90,15 +90,19 @@ class Bench:
 
     # ---- life ----
 
+    def open(self):
+        """Starts the daemon. Who opens, closes."""
+        # A terminated script must clean up as an interrupted one does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self.daemon.start()
+        return self
+
     def __enter__(self):
         try:
-            # A terminated script must clean up as an interrupted one does.
-            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-            self.daemon.start()
+            return self.open()
         except BaseException:
             self.close(failed=True)
             raise
-        return self
 
     def __exit__(self, kind, error, trace):
         self.close(failed=kind is not None)

@@ -56,6 +56,12 @@ class Headgate:
         self.process = None
         return status
 
+    def kill(self):
+        """Ends the daemon as a crash would."""
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
     def config_text(self):
         lines = ["api: " + self.api, "workers: " + self.workers, "bridges:", "  br0: {}", "ports:"]
         for name, options in self.ports.items():
@@ -105,6 +111,11 @@ class Headgate:
     def descriptors_n(self):
         """Open file descriptors."""
         return len(os.listdir("/proc/%d/fd" % self.process.pid))
+
+    def mappings_n(self):
+        """Mappings of shared memory files, such as those of guests."""
+        with open("/proc/%d/maps" % self.process.pid, encoding="utf-8") as maps:
+            return sum("memfd:" in line for line in maps)
 
 
 def file_size(path):

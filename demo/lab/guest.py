@@ -82,7 +82,7 @@ class Guest:
         process.wait_until(self._connect, 10, "guest %s: QEMU's serial socket" % self.name)
         return self
 
-    def ready(self, timeout_s=60):
+    def ready(self, timeout_s=30):
         """Waits until the guest obeys commands, after start() and after a reboot."""
         self._line(lambda line: line == "@ready", timeout_s, "boot")
         for address in self.addresses_given:
@@ -178,23 +178,20 @@ class Guest:
             "> /dev/null 2>&1 < /dev/null &" % {"name": name, "script": shlex.quote(script)}
         )
 
+    def ended(self, name="job"):
+        """Whether a spawned script has ended."""
+        return self.run("test -e /tmp/%s.status" % name, check=False).status == 0
+
     def wait(self, name="job", timeout_s=60, check=True):
         """Waits for a spawned script and returns its Result."""
-
-        def ended():
-            return self.run("cat /tmp/%s.status" % name, check=False).status == 0
-
-        process.wait_until(ended, timeout_s, "guest %s: job %s" % (self.name, name), every_s=0.1)
-        result = Result(
-            int(self.run("cat /tmp/%s.status" % name).output),
-            self.run("cat /tmp/%s.out" % name).output,
+        what = "guest %s: job %s" % (self.name, name)
+        process.wait_until(lambda: self.ended(name), timeout_s, what, every_s=0.1)
+        status, output = self.run("cd /tmp; cat %s.status %s.out" % (name, name)).output.split(
+            "\n", 1
         )
-        if check and result.status != 0:
-            raise LabError(
-                "guest %s: job %s ended with %d:\n%s"
-                % (self.name, name, result.status, result.output)
-            )
-        return result
+        if check and status != "0":
+            raise LabError("%s ended with %s:\n%s" % (what, status, output))
+        return Result(int(status), output)
 
     def addresses(self, *with_prefix):
         """Brings the card up with these addresses ("10.0.0.1/24"), and again after each boot."""
