@@ -126,7 +126,7 @@ class Bench:
 
 
 def default_binary():
-    path = os.environ.get("HEADGATE") or os.path.join(image.REPO, "build", "headgate")
+    path = os.environ.get("HEADGATE") or os.path.join(image.REPO, "build", "src", "headgate")
     if not os.access(path, os.X_OK):
         raise LabError("%s: no such program; run make first" % path)
     return path

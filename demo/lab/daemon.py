@@ -14,7 +14,7 @@ READY = "headgate: ready"
 class Headgate:
     """A daemon: start() returns when it is ready; stop() ends it and says how it ended.
 
-    binary    the program, build/headgate
+    binary    the program
     folder    private to the run: the API's socket, the configuration and the log go there
     ports     {name: {"socket": path, "role": "server" | "client", ...}}, all of one bridge
     """
