@@ -190,6 +190,32 @@ static int advance(struct hg_vhost_front *front, struct hg_err *err)
     return 0;
 }
 
+/* Gives up what makes no sense without something that is not offered: virtio 1.2, 5.1.3.1. */
+static uint64_t drop_dependents(uint64_t features)
+{
+    static const struct {
+        uint8_t bit;
+        uint8_t needs;
+    } depends[] = {
+        /* in this order, so that one pass is enough */
+        {HG_VIRTIO_NET_F_GUEST_TSO4, HG_VIRTIO_NET_F_GUEST_CSUM},
+        {HG_VIRTIO_NET_F_GUEST_TSO6, HG_VIRTIO_NET_F_GUEST_CSUM},
+        {HG_VIRTIO_NET_F_HOST_TSO4, HG_VIRTIO_NET_F_CSUM},
+        {HG_VIRTIO_NET_F_HOST_TSO6, HG_VIRTIO_NET_F_CSUM},
+    };
+    uint64_t guest_tso = HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO4) | HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO6);
+    uint64_t host_tso = HG_BIT(HG_VIRTIO_NET_F_HOST_TSO4) | HG_BIT(HG_VIRTIO_NET_F_HOST_TSO6);
+
+    for (unsigned i = 0; i < HG_ARRAY_N(depends); i++)
+        if ((features & HG_BIT(depends[i].needs)) == 0)
+            features &= ~HG_BIT(depends[i].bit);
+    if ((features & guest_tso) == 0)
+        features &= ~HG_BIT(HG_VIRTIO_NET_F_GUEST_ECN);
+    if ((features & host_tso) == 0)
+        features &= ~HG_BIT(HG_VIRTIO_NET_F_HOST_ECN);
+    return features;
+}
+
 static int take_features(struct hg_vhost_front *front, uint64_t offered, struct hg_err *err)
 {
     uint64_t wanted = front->plan->features | HG_BIT(HG_VHOST_USER_F_PROTOCOL_FEATURES);
@@ -200,7 +226,9 @@ static int take_features(struct hg_vhost_front *front, uint64_t offered, struct 
                           "the back-end does not offer virtio feature %d, which is needed (it "
                           "offers 0x%" PRIx64 ")",
                           __builtin_ctzll(lacking), offered);
-    front->features = offered & wanted;
+    if ((offered & HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF)) == 0)
+        wanted &= ~front->plan->features_merged;
+    front->features = drop_dependents(offered & wanted);
     front->pair_n = 1; /* until the back-end says that it has more */
     return 0;
 }

@@ -42,6 +42,7 @@ struct hg_vhost_front_ring {
 struct hg_vhost_front_plan {
     uint64_t features;        /* of virtio, taken where the back-end offers them */
     uint64_t features_needed; /* of them, those without which there is no session */
+    uint64_t features_merged; /* of them, those that are given up if MRG_RXBUF is not offered */
     int mem_fd;               /* the memory with rings and buffers, shared from its first byte */
     uint64_t mem_addr;        /* where it starts for the back-end; a multiple of the page size */
     uint64_t mem_bytes;

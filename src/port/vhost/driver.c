@@ -77,14 +77,9 @@ static uint64_t offer(unsigned pair_n)
     return pair_n > 1 ? bits : bits & ~HG_BIT(HG_VIRTIO_NET_F_MQ);
 }
 
-static int set_path(struct sockaddr_un *address, const char *path, struct hg_err *err)
+static void on_connected(void *ctx, int fd)
 {
-    address->sun_family = AF_UNIX;
-    if (path[0] == '\0' || strlen(path) >= sizeof(address->sun_path))
-        return hg_err_set(err, ENAMETOOLONG, "a socket's path has 1 to %zu bytes, not %zu: '%s'",
-                          sizeof(address->sun_path) - 1, strlen(path), path);
-    memcpy(address->sun_path, path, strlen(path) + 1);
-    return 0;
+    hg_vhost_session_begin(ctx, fd);
 }
 
 int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *how,
@@ -98,7 +93,7 @@ int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *
     if (vp == NULL || pair == NULL)
         rc = hg_err_set(err, ENOMEM, "no memory for port '%s'", port->name);
     else
-        rc = set_path(&vp->link.address, how->path, err);
+        rc = hg_link_init(&vp->link, how->path, err);
     if (vp == NULL || pair == NULL || rc != 0) {
         free(pair);
         free(vp);
@@ -110,8 +105,11 @@ int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *
     vp->loop = port->host->loop;
     vp->offer = offer(how->pair_n);
     vp->mtu_max = how->mtu_max;
+    vp->link.loop = vp->loop;
+    vp->link.log_name = vp->log_name;
     vp->link.server = how->server;
-    vp->link.listen_fd = -1;
+    vp->link.connected = on_connected;
+    vp->link.ctx = vp;
     vp->conn.fd = -1;
     snprintf(vp->log_name, sizeof(vp->log_name), "port %s", port->name);
     port->driver_data = vp;
@@ -149,7 +147,9 @@ static int open_port(struct hg_port *port, const union hg_port_value *values, st
     rc = hg_vhost_port_new(port, &how, err);
     if (rc != 0)
         return rc;
-    rc = hg_vhost_link_open(port->driver_data, err);
+    struct hg_vhost_port *vp = port->driver_data;
+
+    rc = hg_link_open(&vp->link, err);
     if (rc != 0)
         hg_vhost_port_free(port);
     return rc;
@@ -157,8 +157,10 @@ static int open_port(struct hg_port *port, const union hg_port_value *values, st
 
 static void close_port(struct hg_port *port)
 {
-    hg_vhost_link_close(port->driver_data); /* first: the end of a session must not reconnect */
-    hg_vhost_session_end(port->driver_data, NULL);
+    struct hg_vhost_port *vp = port->driver_data;
+
+    hg_link_close(&vp->link); /* first: the end of a session must not reconnect */
+    hg_vhost_session_end(vp, NULL);
     hg_vhost_port_free(port);
 }
 
@@ -185,22 +187,13 @@ static const struct hg_vhost_ring *broken_ring(struct hg_vhost_port *vp)
 
 static void describe_unconnected(const struct hg_vhost_port *vp, struct hg_port_status *status)
 {
-    const char *path = vp->link.address.sun_path;
-
     if (vp->broken[0] != '\0') {
         strcpy(status->state, "broken");
         snprintf(status->text, sizeof(status->text), "connection closed: %.160s", vp->broken);
         return;
     }
     strcpy(status->state, "waiting");
-    if (vp->link.server)
-        snprintf(status->text, sizeof(status->text), "waiting for a front-end to connect to %s",
-                 path);
-    else if (vp->link.problem[0] == '\0')
-        snprintf(status->text, sizeof(status->text), "about to connect to %s", path);
-    else
-        snprintf(status->text, sizeof(status->text), "cannot connect to %.108s: %.60s", path,
-                 vp->link.problem);
+    hg_link_describe(&vp->link, "front-end", status->text, sizeof(status->text));
 }
 
 static void describe_connected(struct hg_vhost_port *vp, struct hg_port_status *status)

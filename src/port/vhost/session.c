@@ -153,7 +153,7 @@ void hg_vhost_session_begin(struct hg_vhost_port *vp, int fd)
     vp->watch = event_new(vp->loop, -1, EV_PERSIST, on_watch, vp);
     vp->sessions_n++;
     vp->broken[0] = '\0';
-    hg_log_limited(HG_LOG_INFO, vp->log_name, "front-end connected, %s", vp->link.address.sun_path);
+    hg_log_limited(HG_LOG_INFO, vp->log_name, "front-end connected, %s", hg_link_path(&vp->link));
     if (vp->readable == NULL || vp->writable == NULL || vp->watch == NULL ||
         event_add(vp->readable, NULL) != 0 || event_add(vp->watch, &period) != 0)
         hg_vhost_session_end(vp, "no memory for the session's events");
@@ -185,5 +185,5 @@ void hg_vhost_session_end(struct hg_vhost_port *vp, const char *reason)
     vp->features = 0;
     vp->features_set = false;
     vp->protocol = 0;
-    hg_vhost_link_lost(vp);
+    hg_link_lost(&vp->link);
 }

@@ -2,7 +2,6 @@
  * What the files of this folder share, and the map of it.
  *
  *   driver.c    options, open, close, status: the cold contract of port/port.h
- *   link.c      a connection for the session: listens, or connects with back-off
  *   session.c   one connection from its first byte to its end: reads, dispatches, answers, watches
  *   request.c   one function per request of the protocol, and the table of them
  *   ring.c      rings start, pause, resume and stop
@@ -22,11 +21,10 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
-#include <sys/un.h>
 
 #include "base/err.h"
 #include "iommu/space.h"
+#include "port/link.h"
 #include "port/port.h"
 #include "virtio/split_dev.h"
 #include "virtio/vhost_msg.h"
@@ -64,26 +62,13 @@ struct hg_vhost_pair {
     struct hg_vhost_ring tx; /* the guest receives */
 };
 
-/* Where connections come from. */
-struct hg_vhost_link {
-    struct sockaddr_un address;
-    bool server;
-    int listen_fd;         /* server: -1 when closed */
-    dev_t dev;             /* server: our socket in the file system, */
-    ino_t ino;             /* to unlink no other */
-    struct event *event;   /* server: a connection waits; client: time to try */
-    unsigned retry_ms;     /* client: the next pause */
-    uint64_t connected_ns; /* client: when the session began */
-    char problem[100];     /* client: why the last try failed; empty: not tried yet */
-};
-
 struct hg_vhost_port {
     struct hg_port *port;
     struct event_base *loop;
-    char log_name[48]; /* "port vm1" */
-    uint64_t offer;    /* virtio features */
-    uint64_t mtu_max;  /* the largest that NET_SET_MTU may announce */
-    struct hg_vhost_link link;
+    char log_name[48];          /* "port vm1" */
+    uint64_t offer;             /* virtio features */
+    uint64_t mtu_max;           /* the largest that NET_SET_MTU may announce */
+    struct hg_link link;        /* where sessions come from */
     struct hg_vhost_pair *pair; /* port->queue_n of them */
 
     /* The session; all of it is initial while there is none (conn.fd < 0). */
@@ -137,12 +122,6 @@ struct hg_vhost_port_options {
 int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *options,
                       struct hg_err *err);
 void hg_vhost_port_free(struct hg_port *port);
-
-/* link.c */
-int hg_vhost_link_open(struct hg_vhost_port *vp, struct hg_err *err);
-void hg_vhost_link_close(struct hg_vhost_port *vp);
-/* The session is over: a client tries again. */
-void hg_vhost_link_lost(struct hg_vhost_port *vp);
 
 /* session.c. Begins a session on a connected non-blocking socket, which becomes its own. Ends it with
  * `reason`, a sentence that stays in the port's status, or NULL when nothing was wrong. */

@@ -1,10 +1,5 @@
-/*
- * Where connections come from: a socket that listens, or one that is tried again and again.
- *
- * One front-end at a time: a server accepts a second connection only to close it, so that its peer
- * learns at once that the place is taken. A client doubles its pause from 100 ms to 5 s while nobody
- * listens, and begins anew after a session that lasted; one that breaks at once does not count.
- */
+#include "port/link.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "port/vhost/state.h"
 
 enum {
     RETRY_MIN_MS = 100,
@@ -63,26 +58,26 @@ static int remove_stale(const struct sockaddr_un *address, struct hg_err *err)
 
 static void on_connection(evutil_socket_t fd, short what, void *ctx)
 {
-    struct hg_vhost_port *vp = ctx;
+    struct hg_link *link = ctx;
     int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     (void)what;
     if (peer < 0) {
         if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-            hg_log_limited(HG_LOG_ERROR, vp->log_name, "cannot accept a connection: %s",
+            hg_log_limited(HG_LOG_ERROR, link->log_name, "cannot accept a connection: %s",
                            strerror(errno));
-    } else if (hg_vhost_connected(vp)) {
+    } else if (link->taken) {
         close(peer);
-        hg_log_limited(HG_LOG_WARN, vp->log_name,
-                       "refused a second connection to %s: one front-end at a time",
-                       vp->link.address.sun_path);
+        hg_log_limited(HG_LOG_WARN, link->log_name,
+                       "refused a second connection to %s: one peer at a time", hg_link_path(link));
     } else {
-        hg_vhost_session_begin(vp, peer);
+        link->taken = true;
+        link->connected(link->ctx, peer);
     }
 }
 
 /* Binds with the mode that the socket is to have from its first moment on. */
-static int bind_socket(struct hg_vhost_link *link, struct hg_err *err)
+static int bind_socket(struct hg_link *link, struct hg_err *err)
 {
     const char *path = link->address.sun_path;
     struct stat file;
@@ -106,9 +101,8 @@ static int bind_socket(struct hg_vhost_link *link, struct hg_err *err)
     return 0;
 }
 
-static int open_server(struct hg_vhost_port *vp, struct hg_err *err)
+static int open_server(struct hg_link *link, struct hg_err *err)
 {
-    struct hg_vhost_link *link = &vp->link;
     int rc = remove_stale(&link->address, err);
 
     if (rc != 0)
@@ -122,15 +116,15 @@ static int open_server(struct hg_vhost_port *vp, struct hg_err *err)
         link->listen_fd = -1;
         return rc;
     }
-    link->event = event_new(vp->loop, link->listen_fd, EV_READ | EV_PERSIST, on_connection, vp);
+    link->event = event_new(link->loop, link->listen_fd, EV_READ | EV_PERSIST, on_connection, link);
     if (link->event == NULL || event_add(link->event, NULL) != 0) {
-        hg_vhost_link_close(vp);
+        hg_link_close(link);
         return hg_err_set(err, ENOMEM, "no memory for an event");
     }
     return 0;
 }
 
-static void retry_later(struct hg_vhost_link *link)
+static void retry_later(struct hg_link *link)
 {
     struct timeval pause = {
         .tv_sec = link->retry_ms / 1000,
@@ -144,8 +138,7 @@ static void retry_later(struct hg_vhost_link *link)
 /* connect() on a UNIX socket answers at once: done, or not possible now. */
 static void on_time_to_try(evutil_socket_t none, short what, void *ctx)
 {
-    struct hg_vhost_port *vp = ctx;
-    struct hg_vhost_link *link = &vp->link;
+    struct hg_link *link = ctx;
     int fd = open_socket();
 
     (void)none;
@@ -158,31 +151,42 @@ static void on_time_to_try(evutil_socket_t none, short what, void *ctx)
         return;
     }
     link->connected_ns = hg_now_ns();
-    hg_vhost_session_begin(vp, fd);
+    link->taken = true;
+    link->connected(link->ctx, fd);
 }
 
-static int open_client(struct hg_vhost_port *vp, struct hg_err *err)
+static int open_client(struct hg_link *link, struct hg_err *err)
 {
     struct timeval now = {0};
 
-    vp->link.event = event_new(vp->loop, -1, 0, on_time_to_try, vp);
-    if (vp->link.event == NULL || event_add(vp->link.event, &now) != 0) {
-        hg_vhost_link_close(vp);
+    link->event = event_new(link->loop, -1, 0, on_time_to_try, link);
+    if (link->event == NULL || event_add(link->event, &now) != 0) {
+        hg_link_close(link);
         return hg_err_set(err, ENOMEM, "no memory for an event");
     }
     return 0;
 }
 
-int hg_vhost_link_open(struct hg_vhost_port *vp, struct hg_err *err)
+int hg_link_init(struct hg_link *link, const char *path, struct hg_err *err)
 {
-    vp->link.retry_ms = RETRY_MIN_MS;
-    return vp->link.server ? open_server(vp, err) : open_client(vp, err);
+    link->listen_fd = -1;
+    link->address.sun_family = AF_UNIX;
+    if (path[0] == '\0' || strlen(path) >= sizeof(link->address.sun_path))
+        return hg_err_set(err, ENAMETOOLONG, "a socket's path has 1 to %zu bytes, not %zu: '%s'",
+                          sizeof(link->address.sun_path) - 1, strlen(path), path);
+    strcpy(link->address.sun_path, path);
+    return 0;
 }
 
-void hg_vhost_link_lost(struct hg_vhost_port *vp)
+int hg_link_open(struct hg_link *link, struct hg_err *err)
 {
-    struct hg_vhost_link *link = &vp->link;
+    link->retry_ms = RETRY_MIN_MS;
+    return link->server ? open_server(link, err) : open_client(link, err);
+}
 
+void hg_link_lost(struct hg_link *link)
+{
+    link->taken = false;
     if (link->server || link->event == NULL)
         return;
     link->problem[0] = '\0';
@@ -191,9 +195,8 @@ void hg_vhost_link_lost(struct hg_vhost_port *vp)
     retry_later(link);
 }
 
-void hg_vhost_link_close(struct hg_vhost_port *vp)
+void hg_link_close(struct hg_link *link)
 {
-    struct hg_vhost_link *link = &vp->link;
     struct stat file;
 
     if (link->event != NULL)
@@ -207,4 +210,16 @@ void hg_vhost_link_close(struct hg_vhost_port *vp)
     if (lstat(link->address.sun_path, &file) == 0 && file.st_dev == link->dev &&
         file.st_ino == link->ino)
         unlink(link->address.sun_path);
+}
+
+void hg_link_describe(const struct hg_link *link, const char *peer, char *text, size_t size)
+{
+    const char *path = hg_link_path(link);
+
+    if (link->server)
+        snprintf(text, size, "waiting for a %s to connect to %s", peer, path);
+    else if (link->problem[0] == '\0')
+        snprintf(text, size, "about to connect to %s", path);
+    else
+        snprintf(text, size, "cannot connect to %.108s: %.60s", path, link->problem);
 }

@@ -1,0 +1,411 @@
+#include "ctl/spec.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/runtime.h"
+#include "ctl/drivers.h"
+#include "ctl/quote.h"
+
+int hg_parse_uint(const char *text, uint64_t min, uint64_t max, uint64_t *value)
+{
+    uint64_t number = 0;
+
+    if (!*text) {
+        return -EINVAL;
+    }
+    for (; *text; text++) {
+        if (*text < '0' || *text > '9' || number > (UINT64_MAX - 9) / 10) {
+            return -EINVAL;
+        }
+        number = number * 10 + (uint64_t)(*text - '0');
+    }
+    if (number < min || number > max) {
+        return -EINVAL;
+    }
+    *value = number;
+    return 0;
+}
+
+int hg_parse_choice(const char *choices, const char *word)
+{
+    size_t length = strlen(word);
+
+    for (int index = 0;; index++) {
+        size_t choice = strcspn(choices, "|");
+
+        if (choice == length && strncmp(choices, word, length) == 0) {
+            return index;
+        }
+        if (!choices[choice]) {
+            return -1;
+        }
+        choices += choice + 1;
+    }
+}
+
+/* A scalar's text, or the sentence that it is none. `expected` as in "a number". */
+static int scalar(const struct hg_setting *setting, const char *expected, struct hg_err *err)
+{
+    if (!setting->text) {
+        return hg_err_set(err, EINVAL, "%s: found %s; expected %s", setting->key, setting->kind,
+                          expected);
+    }
+    return 0;
+}
+
+static int read_uint(const struct hg_port_option *option, const struct hg_setting *setting,
+                     union hg_port_value *value, struct hg_err *err)
+{
+    char expected[64];
+    int rc;
+
+    snprintf(expected, sizeof(expected), "a number from %" PRIu64 " to %" PRIu64, option->min,
+             option->max);
+    if ((rc = scalar(setting, expected, err)) < 0) {
+        return rc;
+    }
+    if (hg_parse_uint(setting->text, option->min, option->max, &value->uint) < 0) {
+        return hg_err_set(err, EINVAL, "%s: found %s; expected %s", option->name,
+                          hg_quote(setting->text).text, expected);
+    }
+    return 0;
+}
+
+static int read_enum(const struct hg_port_option *option, const struct hg_setting *setting,
+                     union hg_port_value *value, struct hg_err *err)
+{
+    char expected[96];
+    int rc;
+
+    snprintf(expected, sizeof(expected), "one of %s", option->choices);
+    if ((rc = scalar(setting, expected, err)) < 0) {
+        return rc;
+    }
+
+    int index = hg_parse_choice(option->choices, setting->text);
+
+    if (index < 0) {
+        return hg_err_set(err, EINVAL, "%s: found %s; expected %s", option->name,
+                          hg_quote(setting->text).text, expected);
+    }
+    value->uint = (uint64_t)index;
+    return 0;
+}
+
+/* Whether a component of the path is "..": such a path does not say where it ends up. */
+static bool climbs(const char *path)
+{
+    for (const char *at = path; at; at = strchr(at, '/')) {
+        at += *at == '/';
+        if (strncmp(at, "..", 2) == 0 && (at[2] == '/' || !at[2])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int check_path(const char *key, const char *path, struct hg_err *err)
+{
+    if (path[0] != '/' || path[strlen(path) - 1] == '/' || climbs(path)) {
+        return hg_err_set(err, EINVAL,
+                          "%s: found %s; expected the absolute path of a file, without '..'", key,
+                          hg_quote(path).text);
+    }
+    if (strlen(path) >= HG_SOCKET_PATH_BYTES) {
+        return hg_err_set(err, EINVAL, "%s: a path of %zu bytes; expected at most %d", key,
+                          strlen(path), HG_SOCKET_PATH_BYTES - 1);
+    }
+    return 0;
+}
+
+static int read_text(const struct hg_port_option *option, const struct hg_setting *setting,
+                     char **text, struct hg_err *err)
+{
+    int rc = scalar(setting, option->type == HG_OPTION_PATH ? "an absolute path" : "a string", err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    if (!setting->text[0] || strlen(setting->text) >= HG_SPEC_TEXT_BYTES) {
+        return hg_err_set(err, EINVAL, "%s: a text of %zu bytes; expected 1 to %d", option->name,
+                          strlen(setting->text), HG_SPEC_TEXT_BYTES - 1);
+    }
+    if (option->type == HG_OPTION_PATH && (rc = check_path(option->name, setting->text, err)) < 0) {
+        return rc;
+    }
+    *text = strdup(setting->text);
+    return *text ? 0 : hg_err_set(err, ENOMEM, "out of memory");
+}
+
+static int read_option(struct hg_spec *spec, unsigned index, const struct hg_setting *setting,
+                       struct hg_err *err)
+{
+    const struct hg_port_option *option = &spec->driver->options[index];
+
+    switch (option->type) {
+    case HG_OPTION_UINT:
+        return read_uint(option, setting, &spec->value[index], err);
+    case HG_OPTION_ENUM:
+        return read_enum(option, setting, &spec->value[index], err);
+    case HG_OPTION_STRING:
+    case HG_OPTION_PATH:
+        break;
+    }
+
+    int rc = read_text(option, setting, &spec->text[index], err);
+
+    spec->value[index].string = spec->text[index];
+    return rc;
+}
+
+/* The setting of that key, NULL when there is none. */
+static const struct hg_setting *find(const struct hg_setting *settings, size_t n, const char *key)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(settings[i].key, key) == 0) {
+            return &settings[i];
+        }
+    }
+    return NULL;
+}
+
+static int read_driver(struct hg_spec *spec, const struct hg_setting *type, struct hg_err *err)
+{
+    char types[128];
+    int rc;
+
+    hg_driver_types(types, sizeof(types));
+    if (!type) {
+        return hg_err_set(err, EINVAL, "port '%s' has no type; expected type: one of %s",
+                          spec->name, types);
+    }
+    if ((rc = scalar(type, types, err)) < 0) {
+        return rc;
+    }
+    spec->driver = hg_driver_find(type->text);
+    if (!spec->driver) {
+        return hg_err_set(err, EINVAL, "type: found %s; expected one of %s",
+                          hg_quote(type->text).text, types);
+    }
+    return 0;
+}
+
+static int read_bridge(struct hg_spec *spec, const struct hg_setting *bridge, struct hg_err *err)
+{
+    int rc;
+
+    if (!bridge) {
+        return hg_err_set(err, EINVAL, "port '%s' has no bridge; expected bridge: NAME",
+                          spec->name);
+    }
+    if ((rc = scalar(bridge, "the name of a bridge", err)) < 0) {
+        return rc;
+    }
+    if (!hg_port_name_valid(bridge->text)) {
+        return hg_err_set(err, EINVAL, "bridge: found %s; expected the name of a bridge",
+                          hg_quote(bridge->text).text);
+    }
+    snprintf(spec->bridge, sizeof(spec->bridge), "%s", bridge->text);
+    spec->bridge_mark = bridge->mark;
+    return 0;
+}
+
+static int unknown_key(const struct hg_spec *spec, const char *key, struct hg_err *err)
+{
+    char known[128] = "type, bridge";
+    size_t used = strlen(known);
+
+    for (unsigned i = 0; i < spec->driver->option_n && used < sizeof(known); i++) {
+        used += (size_t)snprintf(known + used, sizeof(known) - used, ", %s",
+                                 spec->driver->options[i].name);
+    }
+    return hg_err_set(err, EINVAL, "unknown key %s in a port of type %s; expected one of %s",
+                      hg_quote(key).text, spec->driver->type, known);
+}
+
+/* Every setting in turn: known, and of the right form. */
+static int read_options(struct hg_spec *spec, const struct hg_setting *settings, size_t n,
+                        struct hg_mark *at, struct hg_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned index = 0;
+        int rc;
+
+        if (strcmp(settings[i].key, "type") == 0 || strcmp(settings[i].key, "bridge") == 0) {
+            continue;
+        }
+        while (index < spec->driver->option_n &&
+               strcmp(settings[i].key, spec->driver->options[index].name) != 0) {
+            index++;
+        }
+        if (index == spec->driver->option_n) {
+            *at = settings[i].key_mark;
+            return unknown_key(spec, settings[i].key, err);
+        }
+        *at = settings[i].mark;
+        if ((rc = read_option(spec, index, &settings[i], err)) < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* What the driver wants and was not given: defaults, or a refusal. */
+static int complete(struct hg_spec *spec, const struct hg_setting *settings, size_t n,
+                    struct hg_err *err)
+{
+    for (unsigned i = 0; i < spec->driver->option_n; i++) {
+        const struct hg_port_option *option = &spec->driver->options[i];
+
+        if (find(settings, n, option->name)) {
+            continue;
+        }
+        if (option->required) {
+            return hg_err_set(err, EINVAL, "port '%s' has no %s; a port of type %s needs one",
+                              spec->name, option->name, spec->driver->type);
+        }
+        if (option->type == HG_OPTION_UINT) {
+            spec->value[i].uint = option->preset;
+        }
+    }
+    return 0;
+}
+
+static int read_all(struct hg_spec *spec, const struct hg_setting *settings, size_t n,
+                    struct hg_mark *at, struct hg_err *err)
+{
+    const struct hg_setting *type = find(settings, n, "type");
+    const struct hg_setting *bridge = find(settings, n, "bridge");
+    int rc;
+
+    *at = type ? type->mark : spec->mark;
+    if ((rc = read_driver(spec, type, err)) < 0) {
+        return rc;
+    }
+    *at = bridge ? bridge->mark : spec->mark;
+    if ((rc = read_bridge(spec, bridge, err)) < 0) {
+        return rc;
+    }
+    if ((rc = read_options(spec, settings, n, at, err)) < 0) {
+        return rc;
+    }
+    *at = spec->mark;
+    return complete(spec, settings, n, err);
+}
+
+int hg_spec_read(struct hg_spec *spec, const char *name, struct hg_mark mark,
+                 const struct hg_setting *settings, size_t n, struct hg_mark *at,
+                 struct hg_err *err)
+{
+    int rc;
+
+    *spec = (struct hg_spec){.mark = mark};
+    *at = mark;
+    if (!hg_port_name_valid(name)) {
+        return hg_err_set(err, EINVAL,
+                          "%s cannot be a port's name; expected 1 to %d letters, digits, '.', '_' "
+                          "or '-', beginning with a letter or digit",
+                          hg_quote(name).text, HG_PORT_NAME_MAX);
+    }
+    snprintf(spec->name, sizeof(spec->name), "%s", name);
+    if ((rc = read_all(spec, settings, n, at, err)) < 0) {
+        hg_spec_free(spec);
+    }
+    return rc;
+}
+
+void hg_spec_free(struct hg_spec *spec)
+{
+    for (unsigned i = 0; i < HG_SPEC_OPTIONS_MAX; i++) {
+        free(spec->text[i]);
+    }
+    *spec = (struct hg_spec){.driver = NULL};
+}
+
+int hg_spec_copy(struct hg_spec *copy, const struct hg_spec *spec, struct hg_err *err)
+{
+    *copy = *spec;
+    memset(copy->text, 0, sizeof(copy->text));
+    for (unsigned i = 0; i < HG_SPEC_OPTIONS_MAX; i++) {
+        if (!spec->text[i]) {
+            continue;
+        }
+        copy->text[i] = strdup(spec->text[i]);
+        copy->value[i].string = copy->text[i];
+        if (!copy->text[i]) {
+            hg_spec_free(copy);
+            return hg_err_set(err, ENOMEM, "port '%s': out of memory", spec->name);
+        }
+    }
+    return 0;
+}
+
+/* Whether the two specs name the same file in any of their path options. */
+static const char *common_path(const struct hg_spec *a, const struct hg_spec *b)
+{
+    for (unsigned i = 0; i < a->driver->option_n; i++) {
+        if (a->driver->options[i].type != HG_OPTION_PATH || !a->text[i]) {
+            continue;
+        }
+        for (unsigned k = 0; k < b->driver->option_n; k++) {
+            if (b->driver->options[k].type == HG_OPTION_PATH && b->text[k] &&
+                strcmp(a->text[i], b->text[k]) == 0) {
+                return a->text[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+int hg_spec_conflict(const struct hg_spec *earlier, const struct hg_spec *later, struct hg_err *err)
+{
+    const char *path;
+
+    if (strcmp(earlier->name, later->name) == 0) {
+        return hg_err_set(err, EEXIST, "there is a port '%s' already; expected a new name",
+                          later->name);
+    }
+    /* A back-end and a front-end on one path talk to each other; two of a kind cannot. */
+    path = earlier->driver == later->driver ? common_path(earlier, later) : NULL;
+    if (path) {
+        return hg_err_set(
+            err, EEXIST, "port '%s' uses %s, which port '%s' uses already; expected one of its own",
+            later->name, hg_quote(path).text, earlier->name);
+    }
+    return 0;
+}
+
+static int option_index(const struct hg_spec *spec, const char *name)
+{
+    for (unsigned i = 0; i < spec->driver->option_n; i++) {
+        if (strcmp(spec->driver->options[i].name, name) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+const char *hg_spec_text(const struct hg_spec *spec, const char *option, char *buffer, size_t n)
+{
+    int index = option_index(spec, option);
+
+    if (index < 0 || spec->driver->options[index].type == HG_OPTION_UINT) {
+        return NULL;
+    }
+    if (spec->driver->options[index].type != HG_OPTION_ENUM) {
+        return spec->text[index];
+    }
+
+    const char *choice = spec->driver->options[index].choices;
+
+    for (uint64_t i = 0; i < spec->value[index].uint; i++) {
+        choice = strchr(choice, '|') + 1;
+    }
+    snprintf(buffer, n, "%.*s", (int)strcspn(choice, "|"), choice);
+    return buffer;
+}

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""The client: what it prints, what it says when it is refused, and its exit status.
+
+    test_client.py HEADGATE     prints TAP
+"""
+
+import json
+
+from harness import client, directory, run_tests, running
+
+COMMANDS = ["run", "config check", "port list", "port show", "port add", "port del", "bridge list",
+            "bridge show", "fdb show", "stats", "drops", "version", "help"]
+
+
+def rows(text):
+    return [line.split() for line in text.splitlines()]
+
+
+def shows_ports():
+    with running() as daemon:
+        status, out, err = daemon.client("port", "list")
+        assert (status, err) == (0, ""), err
+        assert rows(out) == [["port", "type", "bridge", "state", "queues"],
+                             ["vm1", "vhost-user", "br0", "waiting", "0"],
+                             ["vm2", "vhost-user", "br0", "waiting", "0"]], out
+        status, out, err = daemon.client("port", "show", "vm1")
+        assert status == 0 and out.startswith("vm1: vhost-user on bridge br0\n"), out
+        assert f"path={daemon.directory}/vm1.sock" in out, out
+        status, out, err = daemon.client("-j", "port", "show", "vm1")
+        assert json.loads(out)["name"] == "vm1", out
+
+
+def adds_and_removes_ports():
+    with running() as daemon:
+        sock = f"socket={daemon.directory}/vm3.sock"
+        status, out, err = daemon.client("port", "add", "vm3", "type=vhost-user", "bridge=br0",
+                                         sock, "queues=2")
+        assert (status, err) == (0, "") and out.startswith("vm3: "), (out, err)
+        assert daemon.names() == ["vm1", "vm2", "vm3"]
+        assert daemon.client("port", "add", "vm3", "type=vhost-user", "bridge=br0", sock) == (
+            1, "", "headgate: there is a port 'vm3' already; expected a new name\n")
+        assert daemon.client("port", "del", "vm3") == (0, "", "")
+        assert daemon.client("port", "del", "vm3") == (
+            1, "", "headgate: there is no port 'vm3'\n")
+        assert daemon.client("port", "show", "a/../b") == (
+            1, "", "headgate: there is no port 'a/../b'\n")
+        assert daemon.client("port", "add", "x/y", "type=vhost-user")[0] == 1
+        assert daemon.client("port", "add", "vm4", "type") == (
+            2, "", "headgate: port add: 'type': expected KEY=VALUE\n")
+        assert daemon.client("port", "add", "vm4", "mtu=1", "mtu=2") == (
+            2, "", "headgate: port add: 'mtu' is given twice\n")
+        assert daemon.names() == ["vm1", "vm2"]
+
+
+def shows_bridges_and_counters():
+    with running() as daemon:
+        assert rows(daemon.client("bridge", "list")[1]) == [["bridge", "ports", "addresses"],
+                                                            ["br0", "2", "0"]]
+        assert "vm1 vm2" in daemon.client("bridge", "show", "br0")[1]
+        assert daemon.client("bridge", "show", "br1") == (
+            1, "", "headgate: there is no bridge 'br1'\n")
+        assert rows(daemon.client("fdb", "show")[1]) == [
+            ["address", "vlan", "bridge", "port", "seen"]]
+        assert daemon.client("fdb", "show", "br1")[0] == 1
+        assert json.loads(daemon.client("fdb", "show", "br0", "-j")[1]) == []
+        out = daemon.client("stats")[1]
+        assert out.startswith("port  state ") and "worker  cpu" in out, out
+        assert "queue" in daemon.client("stats", "-a")[1]
+        assert set(json.loads(daemon.client("stats", "-j")[1])["ports"]) == {"vm1", "vm2"}
+        assert daemon.client("drops")[1] == "nothing was dropped\n"
+        assert "tx_full" in daemon.client("drops", "--all")[1]
+        assert len(json.loads(daemon.client("drops", "-j")[1])) > 10
+
+
+def says_that_nobody_is_there():
+    with directory() as path:
+        assert client("-s", path / "no.sock", "port", "list") == (
+            1, "", f"headgate: cannot reach headgate at {path}/no.sock: is `headgate run` running?\n")
+
+
+def knows_a_wrong_command_line():
+    for argv, sentence in [
+            ([], "no command; `headgate help` lists them"),
+            (["frob"], "there is no command 'frob'; `headgate help` lists them"),
+            (["port"], "port what? Expected one of list, show, add, del"),
+            (["port", "frob"],
+             "there is no command 'port frob'; expected one of list, show, add, del"),
+            (["port", "show"],
+             "expected the NAME of a port, found 0 operands; see `headgate help`"),
+            (["port", "list", "x"],
+             "expected no operands, found 1 operand; see `headgate help`"),
+            (["drops", "-w"], "'drops' takes no -w; see `headgate help drops`"),
+            (["port", "list", "--frob"], "unrecognized option '--frob'"),
+            (["stats", "-s"], "option requires an argument -- 's'"),
+            (["stats", "-s", "x" * 200], "-s: expected the path of a socket, at most 107 bytes")]:
+        assert client(*argv) == (2, "", f"headgate: {sentence}\n"), (argv, client(*argv))
+
+
+def helps_with_every_command():
+    listing = client("help")[1]
+    for command in COMMANDS:
+        assert f"  headgate {command} " in listing, command
+        status, out, _ = client("help", *command.split())
+        assert status == 0 and out.startswith(f"headgate {command}"), out
+        assert client(*command.split(), "--help") == (0, out, ""), command
+    assert client("--help") == (0, listing, "")
+    assert client("--version") == client("version")
+
+
+run_tests([
+    shows_ports,
+    adds_and_removes_ports,
+    shows_bridges_and_counters,
+    says_that_nobody_is_there,
+    knows_a_wrong_command_line,
+    helps_with_every_command,
+])

@@ -1,0 +1,143 @@
+#include "ctl/spec.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ctl/api.h"
+#include "ctl/qemu.h"
+#include "ctl/quote.h"
+
+static void parses_numbers_and_nothing_else(void **state)
+{
+    uint64_t n = 0;
+
+    (void)state;
+    assert_int_equal(hg_parse_uint("0", 0, 9, &n), 0);
+    assert_int_equal(hg_parse_uint("0017", 0, 17, &n), 0);
+    assert_int_equal(n, 17);
+    assert_int_equal(hg_parse_uint("18", 0, 17, &n), -EINVAL);
+    assert_int_equal(hg_parse_uint("1", 2, 17, &n), -EINVAL);
+    assert_int_equal(hg_parse_uint("", 0, 9, &n), -EINVAL);
+    assert_int_equal(hg_parse_uint("-1", 0, UINT64_MAX, &n), -EINVAL);
+    assert_int_equal(hg_parse_uint("+1", 0, 9, &n), -EINVAL);
+    assert_int_equal(hg_parse_uint(" 1", 0, 9, &n), -EINVAL);
+    assert_int_equal(hg_parse_uint("1 ", 0, 9, &n), -EINVAL);
+    assert_int_equal(hg_parse_uint("0x1", 0, 9, &n), -EINVAL);
+    assert_int_equal(hg_parse_uint("18446744073709551617", 0, UINT64_MAX, &n), -EINVAL);
+}
+
+static void finds_a_choice(void **state)
+{
+    (void)state;
+    assert_int_equal(hg_parse_choice("server|client", "server"), 0);
+    assert_int_equal(hg_parse_choice("server|client", "client"), 1);
+    assert_int_equal(hg_parse_choice("server|client", "clien"), -1);
+    assert_int_equal(hg_parse_choice("server|client", "server|client"), -1);
+    assert_int_equal(hg_parse_choice("server|client", ""), -1);
+}
+
+static void quotes_what_others_wrote(void **state)
+{
+    (void)state;
+    assert_string_equal(hg_quote("br0").text, "'br0'");
+    assert_string_equal(hg_quote("").text, "''");
+    assert_string_equal(hg_quote("\033[31m\n\xff").text, "'?[31m?\?'");
+    assert_string_equal(hg_quote("0123456789012345678901234567890123456789012345678").text,
+                        "'012345678901234567890123456789012345678901...'");
+}
+
+/* The sentence with which the body of a request is refused. */
+static void refuses(const char *body, const char *sentence)
+{
+    struct hg_spec spec;
+    struct hg_err err = {.text = ""};
+
+    assert_int_equal(hg_api_read_port(&spec, body, strlen(body), &err), -EINVAL);
+    assert_string_equal(err.text, sentence);
+}
+
+static void refuses_a_body_that_is_no_port(void **state)
+{
+    (void)state;
+    refuses("", "the body is no JSON, line 1, column 0: '[' or '{' expected near end of file");
+    refuses("[]", "found no JSON object; expected one with name, type, bridge");
+    refuses("{}", "name: found no string; expected the port's name");
+    refuses("{\"name\": 7}", "name: found no string; expected the port's name");
+    refuses("{\"name\": \"a\", \"name\": \"b\"}",
+            "the body is no JSON, line 1, column 20: duplicate object key near '\"name\"'");
+    refuses("{\"name\": \"a/b\"}",
+            "'a/b' cannot be a port's name; expected 1 to 31 letters, digits, '.', '_' or '-', "
+            "beginning with a letter or digit");
+    refuses("{\"name\": \"a\", \"type\": \"vhost-user\", \"bridge\": \"br0\", \"socket\": null}",
+            "socket: found null; expected an absolute path");
+    refuses("{\"name\": \"a\", \"type\": \"vhost-user\", \"bridge\": \"br0\", \"socket\": \"/a\", "
+            "\"queues\": 1.5}",
+            "queues: found a fraction; expected a number from 1 to 16");
+    refuses("{\"name\": \"a\", \"type\": \"vhost-user\", \"bridge\": \"br0\", \"socket\": \"/a\", "
+            "\"queues\": -1}",
+            "queues: found '-1'; expected a number from 1 to 16");
+}
+
+static void reads_strings_and_numbers_alike(void **state)
+{
+    static const char *const bodies[] = {
+        "{\"name\": \"a\", \"type\": \"vhost-user\", \"bridge\": \"br0\", \"socket\": \"/a\", "
+        "\"queues\": 2}",
+        "{\"name\": \"a\", \"type\": \"vhost-user\", \"bridge\": \"br0\", \"socket\": \"/a\", "
+        "\"queues\": \"2\"}",
+    };
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct hg_spec spec;
+        struct hg_err err = {.text = ""};
+        unsigned queues = 0;
+
+        assert_int_equal(hg_api_read_port(&spec, bodies[i], strlen(bodies[i]), &err), 0);
+        while (strcmp(spec.driver->options[queues].name, "queues") != 0) {
+            queues++;
+        }
+        assert_int_equal(spec.value[queues].uint, 2);
+        hg_spec_free(&spec);
+    }
+}
+
+static void proposes_arguments_for_qemu(void **state)
+{
+    static const char body[] = "{\"name\": \"vm1\", \"type\": \"vhost-user\", \"bridge\": \"br0\", "
+                               "\"socket\": \"/tmp/it's, well\", \"role\": \"client\"}";
+    char text[HG_QEMU_BYTES];
+    struct hg_spec spec;
+
+    (void)state;
+    assert_int_equal(hg_api_read_port(&spec, body, strlen(body), NULL), 0);
+    assert_true(hg_qemu_arguments(&spec, text, sizeof(text)));
+    assert_string_equal(text,
+                        "-m 1G\n"
+                        "-object memory-backend-memfd,id=mem,size=1G,share=on\n"
+                        "-machine memory-backend=mem\n"
+                        "-chardev 'socket,id=vm1,path=/tmp/it'\\''s,, well,server=on,wait=off'\n"
+                        "-netdev vhost-user,id=net-vm1,chardev=vm1\n"
+                        "-device virtio-net-pci,netdev=net-vm1,mac=52:54:51:1c:93:a7");
+    hg_spec_free(&spec);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parses_numbers_and_nothing_else),
+        cmocka_unit_test(finds_a_choice),
+        cmocka_unit_test(quotes_what_others_wrote),
+        cmocka_unit_test(refuses_a_body_that_is_no_port),
+        cmocka_unit_test(reads_strings_and_numbers_alike),
+        cmocka_unit_test(proposes_arguments_for_qemu),
+    };
+
+    return cmocka_run_group_tests_name("ctl/spec", tests, NULL, NULL);
+}

@@ -1,0 +1,154 @@
+/*
+ * Two ends of a ring for tests: guest memory in regions that lie apart here and side by side for the
+ * guest, so that buffers can span two of them, and frames whose every byte depends on the frame's
+ * number and the byte's place.
+ */
+#ifndef HG_TESTS_UNIT_RINGS_H
+#define HG_TESTS_UNIT_RINGS_H
+
+#include <assert.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "iommu/space.h"
+#include "virtio/split_dev.h"
+#include "virtio/split_drv.h"
+
+enum { GUEST_REGIONS_N = 5 };
+
+#define GUEST_ADDR UINT64_C(0x100000)
+
+struct guest {
+    struct hg_space space;
+    uint64_t bytes;
+};
+
+/* xorshift64*: repeatable. */
+static inline uint64_t next_random(uint64_t *state)
+{
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    return *state * UINT64_C(2685821657736338717);
+}
+
+/* From min to max, both included. */
+static inline uint32_t random_in(uint64_t *state, uint32_t min, uint32_t max)
+{
+    return min + (uint32_t)(next_random(state) % (max - min + 1));
+}
+
+/* At least `bytes` of guest memory. Every region is an allocation of its own, so that a sanitizer
+ * sees every step beyond it. */
+static inline void guest_init(struct guest *guest, uint64_t bytes)
+{
+    uint64_t region_bytes = bytes / GUEST_REGIONS_N + 4096 + 37; /* bounds at odd addresses */
+
+    *guest = (struct guest){.bytes = region_bytes * GUEST_REGIONS_N};
+    guest->space.n = GUEST_REGIONS_N;
+    for (unsigned i = 0; i < GUEST_REGIONS_N; i++)
+        guest->space.region[i] = (struct hg_region){
+            .guest_addr = GUEST_ADDR + i * region_bytes,
+            .user_addr = GUEST_ADDR + i * region_bytes,
+            .size = region_bytes,
+            .host = calloc(1, region_bytes),
+        };
+}
+
+static inline void guest_free(struct guest *guest)
+{
+    for (unsigned i = 0; i < guest->space.n; i++)
+        free(guest->space.region[i].host);
+}
+
+/* Copies into (or, with `out`, out of) guest memory, as the guest itself sees it. */
+static inline void guest_copy(struct guest *guest, uint64_t addr, uint8_t *private, uint64_t n,
+                              bool out)
+{
+    for (unsigned i = 0; i < guest->space.n && n != 0; i++) {
+        struct hg_region *region = &guest->space.region[i];
+        uint64_t offset = addr - region->guest_addr;
+
+        if (offset >= region->size)
+            continue;
+        uint64_t part = hg_min_u64(n, region->size - offset);
+
+        if (out)
+            memcpy(private, region->host + offset, part);
+        else
+            memcpy(region->host + offset, private, part);
+        addr += part;
+        private += part;
+        n -= part;
+    }
+    assert(n == 0);
+}
+
+static inline uint8_t frame_byte(uint32_t number, uint32_t at)
+{
+    return (uint8_t)(number * 131 + at * 7 + (at >> 8));
+}
+
+static inline void fill_frame(uint8_t *frame, uint32_t number, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++)
+        frame[i] = frame_byte(number, i);
+}
+
+/* Small ones often, and every length that a frame may have. */
+static inline uint32_t random_len(uint64_t *state)
+{
+    switch (random_in(state, 0, 7)) {
+    case 0:
+        return 65549;
+    case 1:
+        return random_in(state, 14, 65549);
+    case 2:
+    case 3:
+        return random_in(state, 14, 9000);
+    default:
+        return random_in(state, 14, 300);
+    }
+}
+
+/* Both ends of a ring of `num` descriptors. */
+struct ring_pair {
+    struct hg_split_drv drv;
+    struct hg_split_dev dev;
+    void *memory;
+};
+
+static inline void ring_pair_init(struct ring_pair *pair, uint16_t num, bool receives,
+                                  bool event_idx, const struct hg_space *space)
+{
+    int rc;
+
+    pair->memory = aligned_alloc(128, hg_split_drv_bytes(num));
+    rc = hg_split_drv_init(&pair->drv, num, receives, pair->memory);
+    assert(rc == 0);
+    (void)rc;
+    pair->drv.event_idx = event_idx;
+    hg_split_drv_disarm(&pair->drv);
+    pair->dev = (struct hg_split_dev){
+        .desc = pair->drv.desc,
+        .avail = pair->drv.avail,
+        .used = pair->drv.used,
+        .num = num,
+        .hdr_len = HG_NET_HDR_BYTES,
+        .event_idx = event_idx,
+        .csum_ok = true,
+        .space = space,
+        .call_fd = -1,
+    };
+    hg_split_dev_start(&pair->dev, 0);
+}
+
+static inline void ring_pair_free(struct ring_pair *pair)
+{
+    hg_split_drv_free(&pair->drv);
+    free(pair->memory);
+}
+
+#endif
