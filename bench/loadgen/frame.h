@@ -22,8 +22,8 @@
 enum {
     FRAME_BYTES_MIN = 60,
     FRAME_BYTES_MAX = 9216, /* without segmentation */
-    TSO_SEGMENT_BYTES = 1448,
-    TSO_SEGMENTS_N = 45,
+    TSO_SEGMENT_BYTES = 1460, /* an MTU of 1500 without headers: OVS puts this into every request */
+    TSO_SEGMENTS_N = 44,
     TSO_HEADER_BYTES = 14 + 20 + 20,
     TSO_FRAME_BYTES = TSO_HEADER_BYTES + TSO_SEGMENTS_N * TSO_SEGMENT_BYTES,
 
