@@ -51,17 +51,21 @@ def roundtrip_ns():
 
 
 def run_cell(directory, cell, opened, front_end, *, rounds_n, seconds, warmup_s, verify=False,
-             progress=lambda run: None):
-    """At least rounds_n rounds in one placement (at most twice as many in all); the list of Runs."""
+             patient=True, progress=lambda run: None):
+    """At least rounds_n rounds in one placement; the list of Runs.
+
+    patient: runs that were disturbed are repeated, and up to twice as many rounds made; else what
+    comes first is taken.
+    """
     runs = []
     names = list(opened)
-    for number in range(2 * rounds_n):
+    for number in range((2 if patient else 1) * rounds_n):
         before_ns = roundtrip_ns()
         # Another system begins each round, so that none always follows the same one.
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             system = opened[name]
-            result = _run_undisturbed(system, functools.partial(
+            result = _run_undisturbed(system, TRIES_N if patient else 1, functools.partial(
                 front_end.run, directory, cell, system, seconds=seconds, warmup_s=warmup_s,
                 verify=verify))
             after_ns = roundtrip_ns()
@@ -73,9 +77,9 @@ def run_cell(directory, cell, opened, front_end, *, rounds_n, seconds, warmup_s,
     return runs
 
 
-def _run_undisturbed(system, run):
-    """The result of run() with the system active; again, some times, when other work interfered."""
-    for _ in range(TRIES_N):
+def _run_undisturbed(system, tries_n, run):
+    """The result of run() with the system active; again, while tries are left, when disturbed."""
+    for _ in range(tries_n):
         with systems.running(system):
             result = run()
             # The switch shall see that its front-ends have left before it is paused.

@@ -185,7 +185,7 @@ enum frame_verdict frame_blame(const struct frame_kind *kind, const uint8_t *fir
 bool frame_check_macs(const struct frame_kind *kind, const uint8_t *first, uint32_t mac_n)
 {
     const uint8_t *macs = first + HG_NET_HDR_BYTES;
-    uint32_t index = hg_load_be16(macs + 4);
+    uint32_t index = frame_mac_index(first);
     uint64_t dst = frame_mac(1 - kind->from, index);
     uint64_t src = frame_mac(kind->from, index);
 

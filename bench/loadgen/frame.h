@@ -77,6 +77,12 @@ static inline uint64_t frame_mac(unsigned side, uint32_t index)
            (uint64_t)__builtin_bswap16((uint16_t)index) << 32;
 }
 
+/* The index in the destination address of a received frame; anything when it is not one of ours. */
+static inline uint32_t frame_mac_index(const uint8_t *first)
+{
+    return (uint32_t)first[HG_NET_HDR_BYTES + 4] << 8 | first[HG_NET_HDR_BYTES + 5];
+}
+
 static inline void frame_write(const struct frame_kind *kind, uint8_t *buf, uint32_t seq,
                                uint32_t mac_index)
 {
