@@ -224,16 +224,13 @@ static void do_step(struct input *in)
     pump(NULL);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+static void create_world(void)
 {
     struct hg_vhost_port_options options = {"/nowhere", true, PAIRS, 65535};
     struct hg_err err;
 
-    (void)argc;
-    (void)argv;
     hg_log_set_level(HG_LOG_ERROR);
     world.loop = event_base_new();
     must(world.loop != NULL);
@@ -246,12 +243,14 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     must(pipe2(world.pipe, O_CLOEXEC | O_NONBLOCK) == 0);
     world.burst = aligned_alloc(alignof(struct hg_burst), sizeof(*world.burst));
     must(world.burst != NULL);
-    return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, size};
+
+    if (world.loop == NULL)
+        create_world();
     /* Counted each time: the fuzzer opens some of its own between inputs. */
     unsigned idle_fds = count_fds();
 
