@@ -10,9 +10,8 @@
  * A packet is valid until the `done` of the receive queue it came from. Who needs it longer makes an
  * owned copy (pkt/pool.h). Transmitting never consumes a packet: flooding it to n ports is n calls.
  *
- * A slot is five cache lines: one of fields, one of headroom, three of head. The headroom lets a
- * driver put its own header (virtio_net_hdr) right before the frame and write both with one copy,
- * and receive both the same way.
+ * A slot is five cache lines: one of fields, one of headroom, three of head. The headroom is for a header
+ * that is to stand right before the frame.
  */
 #ifndef HG_PKT_PKT_H
 #define HG_PKT_PKT_H

@@ -10,11 +10,13 @@
  * Who may do what at once: any number of workers look up and learn, control ages, flushes and reads.
  *   lookup       no lock, no store.
  *   seen again   one compare-and-swap of the value, at most once a second for each address.
- *   insert, move, remove   under the lock, which learning only tries: a worker that finds it taken
- *                goes on, and learns from a later frame.
- * A reader must not take one key's port for another's while an entry changes hands. Writers therefore
- * store key 0, then the value, then the new key, each with release; a reader loads key, value and key
- * again, the first two with acquire, and takes the value only if both keys are the one it wants.
+ *   insert, move under the lock, which learning only tries: a worker that finds it taken goes on, and
+ *                learns from a later frame.
+ *   remove       by control, in two steps with a grace period between: the key becomes GONE, which
+ *                nobody looks for, and then 0, which an insertion may take.
+ * So an entry changes hands only when no worker can have found the old key in it: whoever has found a
+ * key reads that key's value, and never sends one guest's frame to another. An insertion stores the
+ * value, then the key with release; a reader that acquires the key sees the value.
  */
 #include "table/fdb.h"
 
@@ -25,9 +27,12 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "sync/qsbr.h"
 #include "sync/spin.h"
 
 enum { WAYS = 4 };
+
+#define GONE UINT64_C(1) /* a key in use has the top bit */
 
 struct entry {
     _Atomic uint64_t key;
@@ -132,19 +137,16 @@ static struct entry *find(const struct hg_fdb *fdb, uint64_t key, uint64_t h)
     return hg_likely(entry != NULL) ? entry : find_in(second_bucket(fdb, h), key);
 }
 
-/* The entry's value if it still belongs to the key (see the rule at the top). */
-static bool read_value(const struct entry *entry, uint64_t key, uint64_t *value)
+static uint64_t read_value(const struct entry *entry)
 {
-    *value = atomic_load_explicit(&entry->value, memory_order_acquire);
-    return atomic_load_explicit(&entry->key, memory_order_relaxed) == key;
+    return atomic_load_explicit(&entry->value, memory_order_relaxed);
 }
 
 static int lookup(const struct hg_fdb *fdb, uint64_t key, uint64_t h)
 {
     const struct entry *entry = find(fdb, key, h);
-    uint64_t value;
 
-    return entry != NULL && read_value(entry, key, &value) ? value_port(value) : HG_FDB_UNKNOWN;
+    return entry != NULL ? value_port(read_value(entry)) : HG_FDB_UNKNOWN;
 }
 
 static void prefetch_all(const struct hg_fdb *fdb, const uint64_t *keys, uint64_t *h, unsigned n)
@@ -168,14 +170,6 @@ void hg_fdb_lookup(const struct hg_fdb *fdb, const uint64_t *keys, int *ports, u
     }
 }
 
-/* Stores a new key and value into a free or foreign entry. Lock held. */
-static void store_entry(struct entry *entry, uint64_t key, uint64_t value)
-{
-    atomic_store_explicit(&entry->key, 0, memory_order_release);
-    atomic_store_explicit(&entry->value, value, memory_order_release);
-    atomic_store_explicit(&entry->key, key, memory_order_release);
-}
-
 static void count_port(struct hg_fdb *fdb, uint16_t port, int by)
 {
     atomic_fetch_add_explicit(&fdb->port_n[port], (uint32_t)by, memory_order_relaxed);
@@ -196,9 +190,9 @@ static bool insert(struct hg_fdb *fdb, uint64_t key, uint64_t h, uint16_t port, 
     if (atomic_load_explicit(&fdb->port_n[port], memory_order_relaxed) >= fdb->port_max)
         return false;
     if (entry != NULL) {
-        uint16_t old = value_port(atomic_load_explicit(&entry->value, memory_order_relaxed));
+        uint16_t old = value_port(read_value(entry));
 
-        atomic_store_explicit(&entry->value, value, memory_order_release);
+        atomic_store_explicit(&entry->value, value, memory_order_relaxed);
         count_port(fdb, old, -1);
         count_port(fdb, port, 1);
         return true;
@@ -208,7 +202,9 @@ static bool insert(struct hg_fdb *fdb, uint64_t key, uint64_t h, uint16_t port, 
     entry = find_free(fdb, h);
     if (entry == NULL)
         return false;
-    store_entry(entry, key, value);
+    atomic_store_explicit(&entry->value, value, memory_order_relaxed);
+    /* Pairs with the acquire in find_in(). */
+    atomic_store_explicit(&entry->key, key, memory_order_release);
     count_port(fdb, port, 1);
     atomic_fetch_add_explicit(&fdb->n, 1, memory_order_relaxed);
     return true;
@@ -241,54 +237,82 @@ void hg_fdb_learn(struct hg_fdb *fdb, const uint64_t *keys, unsigned n, uint16_t
         if (i > 0 && keys[i] == keys[i - 1])
             continue;
         entry = find(fdb, keys[i], h[i]);
-        if (hg_unlikely(entry == NULL || !read_value(entry, keys[i], &value) ||
-                        value_port(value) != port))
+        value = entry != NULL ? read_value(entry) : 0;
+        if (hg_unlikely(entry == NULL || value_port(value) != port))
             learn_new(fdb, keys[i], h[i], port, fresh);
-        else if (value != fresh) /* by exchange: the entry may change hands meanwhile */
+        else if (value != fresh) /* by exchange: the station may move meanwhile */
             atomic_compare_exchange_strong_explicit(&entry->value, &value, fresh,
                                                     memory_order_relaxed, memory_order_relaxed);
     }
 }
 
-/* Removes every entry for which `goes` is true. */
-static void sweep(struct hg_fdb *fdb, bool (*goes)(uint64_t value, uint32_t arg), uint32_t arg)
+/* Replaces the key of every entry that is to go, and returns how many there were. */
+static uint32_t replace_keys(struct hg_fdb *fdb, bool (*goes)(const struct entry *, uint32_t),
+                             uint32_t arg, uint64_t new_key)
 {
+    uint32_t n = 0;
+
     hg_spin_lock(&fdb->lock);
     for (uint64_t b = 0; b <= fdb->bucket_mask; b++) {
         for (unsigned way = 0; way < WAYS; way++) {
             struct entry *entry = &fdb->bucket[b].entry[way];
-            uint64_t value = atomic_load_explicit(&entry->value, memory_order_relaxed);
 
-            if (atomic_load_explicit(&entry->key, memory_order_relaxed) == 0 || !goes(value, arg))
+            if (!goes(entry, arg))
                 continue;
-            atomic_store_explicit(&entry->key, 0, memory_order_release);
-            count_port(fdb, value_port(value), -1);
-            atomic_fetch_sub_explicit(&fdb->n, 1, memory_order_relaxed);
+            if (new_key == GONE)
+                count_port(fdb, value_port(read_value(entry)), -1);
+            atomic_store_explicit(&entry->key, new_key, memory_order_release);
+            n++;
         }
     }
     hg_spin_unlock(&fdb->lock);
+    return n;
 }
 
-static bool on_port(uint64_t value, uint32_t port)
+static bool is_gone(const struct entry *entry, uint32_t arg)
 {
-    return value_port(value) == port;
+    (void)arg;
+    return atomic_load_explicit(&entry->key, memory_order_relaxed) == GONE;
 }
 
-static bool seen_before(uint64_t value, uint32_t second)
+/* Removes every entry for which `goes` is true, in the two steps described at the top. */
+static void remove_entries(struct hg_fdb *fdb, bool (*goes)(const struct entry *, uint32_t),
+                           uint32_t arg)
 {
-    return value_seen_s(value) < second;
+    uint32_t n = replace_keys(fdb, goes, arg, GONE);
+
+    if (n == 0)
+        return;
+    atomic_fetch_sub_explicit(&fdb->n, n, memory_order_relaxed);
+    hg_qsbr_wait();
+    replace_keys(fdb, is_gone, 0, 0);
+}
+
+static bool in_use(const struct entry *entry)
+{
+    return (atomic_load_explicit(&entry->key, memory_order_relaxed) & HG_FDB_KEY_IN_USE) != 0;
+}
+
+static bool on_port(const struct entry *entry, uint32_t port)
+{
+    return in_use(entry) && value_port(read_value(entry)) == port;
+}
+
+static bool seen_before(const struct entry *entry, uint32_t second)
+{
+    return in_use(entry) && value_seen_s(read_value(entry)) < second;
 }
 
 void hg_fdb_forget_port(struct hg_fdb *fdb, uint16_t port)
 {
-    sweep(fdb, on_port, port);
+    remove_entries(fdb, on_port, port);
 }
 
 void hg_fdb_tick(struct hg_fdb *fdb, uint32_t now_s, uint32_t age_s)
 {
     atomic_store_explicit(&fdb->now_s, now_s, memory_order_relaxed);
     if (now_s > age_s && hg_fdb_n(fdb) > 0)
-        sweep(fdb, seen_before, now_s - age_s);
+        remove_entries(fdb, seen_before, now_s - age_s);
 }
 
 uint32_t hg_fdb_n(const struct hg_fdb *fdb)
@@ -310,10 +334,10 @@ void hg_fdb_each(const struct hg_fdb *fdb, bool (*each)(const struct hg_fdb_entr
         for (unsigned way = 0; way < WAYS; way++) {
             const struct entry *entry = &fdb->bucket[b].entry[way];
             uint64_t key = atomic_load_explicit(&entry->key, memory_order_acquire);
+            uint64_t value = read_value(entry);
             struct hg_fdb_entry found;
-            uint64_t value;
 
-            if (key == 0 || !read_value(entry, key, &value))
+            if ((key & HG_FDB_KEY_IN_USE) == 0)
                 continue;
             memcpy(found.mac, &key, sizeof(found.mac));
             found.vlan = (uint16_t)(key >> 48 & 0xfff);

@@ -40,18 +40,19 @@ static inline uint64_t hg_fdb_key(const uint8_t mac[6], uint16_t vlan)
     return low | (uint64_t)high << 32 | (uint64_t)(vlan & 0xfff) << 48 | HG_FDB_KEY_IN_USE;
 }
 
-/* The port behind each of n keys, or HG_FDB_UNKNOWN. Workers, lock-free. */
+/* The port behind each of n keys, or HG_FDB_UNKNOWN. Workers (readers in the sense
+ * of sync/qsbr.h), lock-free. */
 void hg_fdb_lookup(const struct hg_fdb *fdb, const uint64_t *keys, int *ports, unsigned n);
 
 /* Notes that each of n keys was seen as a source on `port`: learns it, moves it, or renews its age.
  * Best effort: an address that finds no room or a busy lock is learned later or never. Workers. */
 void hg_fdb_learn(struct hg_fdb *fdb, const uint64_t *keys, unsigned n, uint16_t port);
 
-/* Forgets every address behind a port. Control. */
+/* Forgets every address behind a port. Control; waits for a grace period if there are any. */
 void hg_fdb_forget_port(struct hg_fdb *fdb, uint16_t port);
 
 /* Sets the clock, in seconds from any start, and forgets what has not been seen for more than age_s.
- * Control, about once a second. */
+ * Control, about once a second; waits for a grace period when something is forgotten. */
 void hg_fdb_tick(struct hg_fdb *fdb, uint32_t now_s, uint32_t age_s);
 
 /* How many times an address was not learned for lack of room, its port's or the table's. */
@@ -64,8 +65,8 @@ struct hg_fdb_entry {
     uint32_t age_s; /* since it was last seen as a source */
 };
 
-/* Calls `each` for every address; stops when it returns false. Any thread; entries that come or go
- * meanwhile may be missed. */
+/* Calls `each` for every address; stops when it returns false. Control, which is who removes
+ * entries; addresses that are learned meanwhile may be missed. */
 void hg_fdb_each(const struct hg_fdb *fdb, bool (*each)(const struct hg_fdb_entry *, void *),
                  void *ctx);
 

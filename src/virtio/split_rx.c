@@ -3,8 +3,7 @@
  *
  * Three passes over the burst, each of which starts the loads that the next one needs: heads, then
  * descriptors and translation, then headers. The common frame is one readable buffer with
- * virtio_net_hdr and frame together; its header and head are fetched with one copy, into place
- * (pkt/pkt.h, headroom). Everything else takes receive_chain().
+ * virtio_net_hdr and frame together: receive_simple(). Everything else takes receive_chain().
  *
  * Used elements are written as the heads are taken, while their line is still on its way from the
  * guest's core, and published by hg_split_dev_rx_done(), when nothing is borrowed any more.

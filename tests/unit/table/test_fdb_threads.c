@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "sync/qsbr.h"
 #include "table/fdb.h"
 
 enum { ADDRESSES = 256, PORTS = 4, ROUNDS = 20000, BATCH = 32 };
@@ -32,6 +33,7 @@ static void *work(void *arg)
 {
     uint32_t seed = (uint32_t)(uintptr_t)arg;
 
+    hg_qsbr_register();
     /* A scheduler may stop control while it holds the lock: then nobody learns for a while. */
     for (unsigned round = 0; round < ROUNDS || atomic_load(&hits) == 0; round++) {
         uint16_t port = (uint16_t)(round % PORTS);
@@ -55,7 +57,9 @@ static void *work(void *arg)
             if (ports[i] != (int)(number[i] % PORTS))
                 atomic_fetch_add(&wrong, 1);
         }
+        hg_qsbr_quiescent();
     }
+    hg_qsbr_unregister();
     atomic_fetch_sub(&running, 1);
     return NULL;
 }
