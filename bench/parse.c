@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "flow/parse.h"
+#include "wire/arp.h"
 #include "wire/eth.h"
 #include "wire/ip4.h"
 #include "wire/ip6.h"
@@ -118,8 +119,11 @@ static void arp(struct hg_pkt *pkt, unsigned i)
 
     make_link(pkt, HG_ETHERTYPE_ARP);
     p = append(pkt, 46);
-    memcpy(p, "\0\1\x08\0\6\4\0\1", 8);
-    p[17] = (uint8_t)i;
+    hg_store_be16(p + HG_ARP_HARDWARE, 1);
+    hg_store_be16(p + HG_ARP_PROTOCOL, HG_ETHERTYPE_IP4);
+    p[HG_ARP_HARDWARE_LEN] = 6;
+    p[HG_ARP_PROTOCOL_LEN] = 4;
+    hg_store_be32(p + HG_ARP_TARGET_IP, i);
 }
 
 /* Every kind by turns: what the branch predictor makes of it. */

@@ -22,8 +22,8 @@
 enum {
     FRAME_BYTES_MIN = 60,
     FRAME_BYTES_MAX = 9216, /* without segmentation */
-    TSO_SEGMENT_BYTES = 1448,
-    TSO_SEGMENTS_N = 45,
+    TSO_SEGMENT_BYTES = 1460, /* an MTU of 1500 without headers: OVS puts this into every request */
+    TSO_SEGMENTS_N = 44,
     TSO_HEADER_BYTES = 14 + 20 + 20,
     TSO_FRAME_BYTES = TSO_HEADER_BYTES + TSO_SEGMENTS_N * TSO_SEGMENT_BYTES,
 
@@ -75,6 +75,12 @@ static inline uint64_t frame_mac(unsigned side, uint32_t index)
 {
     return UINT64_C(0x474802) | (uint64_t)side << 24 |
            (uint64_t)__builtin_bswap16((uint16_t)index) << 32;
+}
+
+/* The index in the destination address of a received frame; anything when it is not one of ours. */
+static inline uint32_t frame_mac_index(const uint8_t *first)
+{
+    return (uint32_t)first[HG_NET_HDR_BYTES + 4] << 8 | first[HG_NET_HDR_BYTES + 5];
 }
 
 static inline void frame_write(const struct frame_kind *kind, uint8_t *buf, uint32_t seq,

@@ -337,6 +337,7 @@ static void measure(struct stream *streams, const struct options *options)
     load(streams, options->dir_n, hg_now_ns() + ns_of(options->warmup_s));
     for (unsigned i = 0; i < options->dir_n; i++)
         begin[i] = streams[i].counts;
+    fprintf(stderr, "loadgen: measuring\n"); /* for who watches the switch meanwhile */
     begin_ns = hg_now_ns();
     effort = load(streams, options->dir_n, begin_ns + ns_of(options->seconds));
     end_ns = hg_now_ns();

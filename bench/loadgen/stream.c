@@ -87,17 +87,23 @@ static bool take_rest(struct stream *stream, struct reaped *reaped, unsigned n, 
     return intact;
 }
 
-static void account(struct stream *stream, uint32_t seq)
+/* Whether a comes before b, for numbers that wrap around. */
+static bool before(uint32_t a, uint32_t b)
 {
-    uint32_t ahead = seq - stream->expected_seq;
+    return (int32_t)(a - b) < 0;
+}
 
+static void account(struct stream *stream, uint32_t seq, uint32_t mac)
+{
     stream->counts.rx++;
-    if (hg_likely(ahead < UINT32_MAX / 2)) {
-        stream->counts.advanced += ahead + 1;
+    if (hg_likely(!before(seq, stream->expected_seq))) {
+        stream->counts.advanced += seq - stream->expected_seq + 1;
         stream->expected_seq = seq + 1;
-    } else {
-        stream->counts.misordered++;
     }
+    if (hg_unlikely(before(seq, stream->expected_of_mac[mac])))
+        stream->counts.misordered++;
+    else
+        stream->expected_of_mac[mac] = seq + 1;
 }
 
 static void take_frame(struct stream *stream, struct reaped *reaped)
@@ -106,7 +112,7 @@ static void take_frame(struct stream *stream, struct reaped *reaped)
     const struct hg_drv_used *used = &reaped->used[reaped->next++];
     const uint8_t *buf = ring_buf(rx, used->id);
     uint32_t bytes = used->len - HG_NET_HDR_BYTES;
-    uint32_t seq;
+    uint32_t seq, mac;
     bool intact = used->len >= FIRST_BYTES;
     struct hg_net_hdr hdr;
     uint8_t first[FIRST_BYTES];
@@ -114,6 +120,8 @@ static void take_frame(struct stream *stream, struct reaped *reaped)
     hg_shm_in(first, buf, sizeof(first));
     memcpy(&hdr, first, sizeof(hdr));
     memcpy(&seq, first + HG_NET_HDR_BYTES + stream->kind.seq_at, sizeof(seq));
+    mac = frame_mac_index(first);
+    intact &= mac < stream->mac_n;
     if (stream->kind.verify && intact)
         intact = frame_check_macs(&stream->kind, first, stream->mac_n) &&
                  frame_check_piece(&stream->kind, seq, buf + HG_NET_HDR_BYTES, 0, bytes);
@@ -123,7 +131,7 @@ static void take_frame(struct stream *stream, struct reaped *reaped)
     enum frame_verdict verdict = frame_read(&stream->kind, first, bytes, &seq);
 
     if (hg_likely(verdict == FRAME_OK && intact)) {
-        account(stream, seq);
+        account(stream, seq, mac);
     } else if (verdict == FRAME_FOREIGN) {
         stream->counts.foreign++;
     } else {

@@ -11,7 +11,7 @@ struct counts {
     uint64_t tx;         /* frames the back-end was given */
     uint64_t rx;         /* frames that arrived and are ours */
     uint64_t advanced;   /* sequence numbers up to the highest that arrived */
-    uint64_t misordered; /* frames that arrived after a later one */
+    uint64_t misordered; /* frames that arrived after a later one of the same address */
     uint64_t corrupt;
     uint64_t foreign; /* frames that are not ours */
 };
@@ -24,6 +24,7 @@ struct stream {
     uint32_t mac;   /* of the next frame */
     uint32_t seq;   /* of the next frame */
     uint32_t expected_seq;
+    uint32_t expected_of_mac[MACS_MAX]; /* a switch may hand a burst on address by address */
     struct counts counts;
 };
 

@@ -8,6 +8,17 @@
 #include "wire/ip6.h"
 #include "wire/tcp.h"
 
+/* The sum of an IPv4 header as if its total length, identification and checksum were 0. */
+static uint32_t constant_sum(const uint8_t *ip)
+{
+    struct hg_csum csum = {0};
+
+    hg_csum_add16(&csum, hg_load_be16(ip)); /* version, header length, type of service */
+    hg_csum_add(&csum, ip + HG_IP4_FRAGMENT, HG_IP4_CSUM - HG_IP4_FRAGMENT);
+    hg_csum_add(&csum, ip + HG_IP4_SRC, hg_ip4_header_bytes(ip) - HG_IP4_SRC);
+    return hg_csum_fold(&csum);
+}
+
 bool hg_gso_begin(struct hg_gso_iter *gso, const struct hg_pkt *pkt)
 {
     *gso = (struct hg_gso_iter){.pkt = pkt};
@@ -15,6 +26,8 @@ bool hg_gso_begin(struct hg_gso_iter *gso, const struct hg_pkt *pkt)
         !(pkt->parsed & (HG_PARSED_IP4 | HG_PARSED_IP6)) || pkt->len <= pkt->payload_offset)
         return false;
     gso->total_n = (pkt->len - pkt->payload_offset + pkt->ol.gso_size - 1) / pkt->ol.gso_size;
+    if (pkt->parsed & HG_PARSED_IP4)
+        gso->ip4_sum = constant_sum(pkt->head + pkt->l3_offset);
     return true;
 }
 
@@ -55,35 +68,44 @@ static int slice(struct hg_gso_iter *gso, uint32_t bytes, struct hg_seg *slices,
     return (int)n;
 }
 
-static void rewrite_ip(struct hg_pkt *slot, uint32_t index)
+/* The original is read here and not the copy, which has just been written in other pieces: a load that
+ * spans several pending stores waits for all of them. */
+static void rewrite_ip(struct hg_pkt *slot, const struct hg_gso_iter *gso)
 {
+    const uint8_t *original = gso->pkt->head + slot->l3_offset;
     uint8_t *ip = slot->head + slot->l3_offset;
+    uint16_t len = (uint16_t)(slot->len - slot->l3_offset);
+    struct hg_csum csum = {.sum = gso->ip4_sum};
+    uint16_t id;
 
     if (slot->parsed & HG_PARSED_IP6) {
-        hg_store_be16(ip + HG_IP6_PAYLOAD_LEN,
-                      (uint16_t)(slot->len - slot->l3_offset - HG_IP6_BYTES));
+        hg_store_be16(ip + HG_IP6_PAYLOAD_LEN, (uint16_t)(len - HG_IP6_BYTES));
         return;
     }
-    hg_store_be16(ip + HG_IP4_TOTAL_LEN, (uint16_t)(slot->len - slot->l3_offset));
-    hg_store_be16(ip + HG_IP4_ID, (uint16_t)(hg_load_be16(ip + HG_IP4_ID) + index));
-    hg_store_be16(ip + HG_IP4_CSUM, 0);
-    hg_store_be16(ip + HG_IP4_CSUM, hg_csum(ip, hg_ip4_header_bytes(ip)));
+    id = (uint16_t)(hg_load_be16(original + HG_IP4_ID) + gso->made_n);
+    hg_csum_add16(&csum, len);
+    hg_csum_add16(&csum, id);
+    hg_store_be16(ip + HG_IP4_TOTAL_LEN, len);
+    hg_store_be16(ip + HG_IP4_ID, id);
+    hg_store_be16(ip + HG_IP4_CSUM, (uint16_t)~hg_csum_fold(&csum));
 }
 
 static void rewrite_tcp(struct hg_pkt *slot, const struct hg_gso_iter *gso, uint32_t sent)
 {
+    const uint8_t *original = gso->pkt->head + slot->l4_offset;
     uint8_t *tcp = slot->head + slot->l4_offset;
-    uint16_t pseudo = hg_load_be16(tcp + HG_TCP_CSUM);
-
-    hg_store_be32(tcp + HG_TCP_SEQ, hg_load_be32(tcp + HG_TCP_SEQ) + sent);
-    if (gso->made_n != 0)
-        tcp[HG_TCP_FLAGS] &= (uint8_t)~HG_TCP_CWR;
-    if (hg_gso_left(gso) != 1)
-        tcp[HG_TCP_FLAGS] &= (uint8_t) ~(HG_TCP_FIN | HG_TCP_PSH);
+    uint8_t flags = original[HG_TCP_FLAGS];
     /* The update is of checksums, which are complements of sums. */
-    pseudo =
-        (uint16_t)~hg_csum_update16((uint16_t)~pseudo, (uint16_t)(gso->pkt->len - slot->l4_offset),
-                                    (uint16_t)(slot->len - slot->l4_offset));
+    uint16_t pseudo = (uint16_t)~hg_csum_update16((uint16_t)~hg_load_be16(original + HG_TCP_CSUM),
+                                                  (uint16_t)(gso->pkt->len - slot->l4_offset),
+                                                  (uint16_t)(slot->len - slot->l4_offset));
+
+    if (gso->made_n != 0)
+        flags &= (uint8_t)~HG_TCP_CWR;
+    if (hg_gso_left(gso) != 1)
+        flags &= (uint8_t) ~(HG_TCP_FIN | HG_TCP_PSH);
+    hg_store_be32(tcp + HG_TCP_SEQ, hg_load_be32(original + HG_TCP_SEQ) + sent);
+    tcp[HG_TCP_FLAGS] = flags;
     hg_store_be16(tcp + HG_TCP_CSUM, pseudo);
 }
 
@@ -108,7 +130,7 @@ bool hg_gso_next(struct hg_gso_iter *gso, struct hg_pkt *slot, struct hg_seg *sl
         .csum_start = slot->l4_offset,
         .csum_offset = HG_TCP_CSUM,
     };
-    rewrite_ip(slot, gso->made_n);
+    rewrite_ip(slot, gso);
     rewrite_tcp(slot, gso, sent);
     gso->made_n++;
     return true;

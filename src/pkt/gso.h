@@ -34,6 +34,7 @@ struct hg_gso_iter {
     uint32_t payload; /* bytes of payload in the segments so far */
     uint32_t seg;     /* next segment of pkt, */
     uint32_t seg_at;  /* and how many of its bytes are used up */
+    uint32_t ip4_sum; /* of the IPv4 header without what differs between segments */
 };
 
 /* Begins. False when the packet is none that this can cut: no segmentation asked for, or headers not

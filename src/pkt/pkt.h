@@ -19,6 +19,7 @@
 
 #include <stdalign.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/bits.h"
@@ -97,6 +98,12 @@ struct hg_pkt {
 };
 
 _Static_assert(sizeof(struct hg_pkt) == 5 * HG_CACHE_LINE_BYTES, "a slot is five cache lines");
+
+/* The place of n bytes right before the frame, n <= HG_HEADROOM_BYTES; head follows them. */
+static inline uint8_t *hg_pkt_front(struct hg_pkt *pkt, size_t n)
+{
+    return (uint8_t *)pkt + offsetof(struct hg_pkt, head) - n;
+}
 
 /* What one receive call fills: packets and the segments that they borrow. One per worker, private,
  * reused; no packet outlives the receive queue's `done`. */

@@ -167,19 +167,26 @@ static void to_queue(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
     hg_spin_unlock(&q->lock);
 }
 
+/* A stable partition: what goes to one queue keeps its order. */
 static void spread(struct hg_port *port, struct hg_pkt *const *pkts, unsigned n, unsigned queue_n)
 {
-    struct hg_pkt *of_queue[HG_PORT_QUEUES_MAX][HG_BURST_N];
-    unsigned in_queue[HG_PORT_QUEUES_MAX] = {0};
+    uint8_t queue_of[HG_BURST_N];
+    unsigned used = 0; /* a bit per queue */
 
     for (unsigned i = 0; i < n; i++) {
-        unsigned q = (unsigned)((uint64_t)pkts[i]->flow_hash * queue_n >> 32);
-
-        of_queue[q][in_queue[q]++] = pkts[i];
+        queue_of[i] = (uint8_t)((uint64_t)pkts[i]->flow_hash * queue_n >> 32);
+        used |= 1u << queue_of[i];
     }
-    for (unsigned q = 0; q < queue_n; q++) {
-        if (in_queue[q] != 0)
-            to_queue(port->txq[q], of_queue[q], in_queue[q]);
+    for (; used != 0; used &= used - 1) {
+        unsigned q = (unsigned)__builtin_ctz(used);
+        struct hg_pkt *chosen[HG_BURST_N];
+        unsigned chosen_n = 0;
+
+        for (unsigned i = 0; i < n; i++) {
+            if (queue_of[i] == q)
+                chosen[chosen_n++] = pkts[i];
+        }
+        to_queue(port->txq[q], chosen, chosen_n);
     }
 }
 

@@ -46,7 +46,7 @@ static bool read_header(struct hg_pkt *pkt, uint16_t hdr_len, struct hg_queue_st
 {
     struct hg_net_hdr hdr = {0};
 
-    memcpy(&hdr, pkt->head - hdr_len, HG_NET_HDR_LEGACY_BYTES);
+    memcpy(&hdr, hg_pkt_front(pkt, hdr_len), HG_NET_HDR_LEGACY_BYTES);
     if (hg_likely(hg_net_hdr_read(&hdr, false, pkt)))
         return true;
     drop(stats, HG_DROP_BAD_OFFLOAD);
@@ -63,7 +63,7 @@ static bool receive_simple(struct hg_split_dev *ring, const struct taken *taken,
         return false;
     uint32_t copied = hg_min_u32(taken->len, hdr_len + HG_HEAD_BYTES);
 
-    hg_shm_in(pkt->head - hdr_len, taken->host, copied);
+    hg_shm_in(hg_pkt_front(pkt, hdr_len), taken->host, copied);
     pkt->len = taken->len - hdr_len;
     pkt->head_len = (uint16_t)(copied - hdr_len);
     pkt->seg = &b->seg[b->seg_n];
@@ -116,7 +116,7 @@ static bool receive_chain(struct hg_split_dev *ring, uint16_t head, struct hg_bu
         return false;
     pkt->len = (uint32_t)bytes - ring->hdr_len;
     pkt->head_len = (uint16_t)hg_min_u32(pkt->len, HG_HEAD_BYTES);
-    take_bytes(piece, &first, pkt->head - ring->hdr_len, ring->hdr_len + pkt->head_len);
+    take_bytes(piece, &first, hg_pkt_front(pkt, ring->hdr_len), ring->hdr_len + pkt->head_len);
     pkt->seg = &piece[first];
     pkt->seg_n = (uint16_t)(piece_n - first);
     b->seg_n += piece_n;

@@ -73,7 +73,7 @@ static void look_ahead(struct hg_split_dev *ring, struct window *w, unsigned wan
 static const uint8_t *front(const struct hg_split_dev *ring, struct hg_pkt *pkt, uint16_t buffers)
 {
     struct hg_net_hdr hdr;
-    uint8_t *at = pkt->head - ring->hdr_len;
+    uint8_t *at = hg_pkt_front(pkt, ring->hdr_len);
 
     hg_net_hdr_write(&hdr, pkt, buffers);
     if (!ring->csum_ok)

@@ -87,21 +87,20 @@ int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *
 {
     struct hg_vhost_port *vp = calloc(1, sizeof(*vp));
     size_t pair_bytes = how->pair_n * sizeof(struct hg_vhost_pair);
+    struct hg_vhost_pair *pair = aligned_alloc(alignof(struct hg_vhost_pair), pair_bytes);
     int rc = 0;
 
-    if (vp != NULL)
-        vp->pair = aligned_alloc(alignof(struct hg_vhost_pair), pair_bytes);
-    if (vp == NULL || vp->pair == NULL)
+    if (vp == NULL || pair == NULL)
         rc = hg_err_set(err, ENOMEM, "no memory for port '%s'", port->name);
     else
         rc = hg_link_init(&vp->link, how->path, err);
-    if (rc != 0) {
-        if (vp != NULL)
-            free(vp->pair);
+    if (vp == NULL || pair == NULL || rc != 0) {
+        free(pair);
         free(vp);
         return rc;
     }
-    memset(vp->pair, 0, pair_bytes);
+    memset(pair, 0, pair_bytes);
+    vp->pair = pair;
     vp->port = port;
     vp->loop = port->host->loop;
     vp->offer = offer(how->pair_n);

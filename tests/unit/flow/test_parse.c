@@ -72,7 +72,8 @@ static void arp_needs_all_its_bytes_and_ethernet(void **state)
     frame_begin(&frame);
     hg_store_be16(frame.bytes + HG_ETH_TYPE, HG_ETHERTYPE_ARP);
     p = frame_append(&frame, HG_ARP_BYTES);
-    memcpy(p, "\0\1\x08\0\6\4\0\1", 8);
+    hg_store_be32(p + HG_ARP_HARDWARE, 0x00010800);
+    hg_store_be32(p + HG_ARP_HARDWARE_LEN, 0x06040001);
     for (unsigned n = HG_ETH_BYTES; n <= frame.len; n++) {
         parse_head(n);
         assert_int_equal(pkt.parsed, n == frame.len ? HG_PARSED_ARP : 0);

@@ -159,12 +159,14 @@ static void pseudo_headers_equal_their_written_form(void **state)
     (void)state;
     fill_random(6);
     memcpy(pseudo4, bytes, 8);
-    memcpy(pseudo4 + 8, "\0\x11\xfe\xdc", 4);
+    hg_store_be16(pseudo4 + 8, HG_IP_PROTO_UDP);
+    hg_store_be16(pseudo4 + 10, 0xfedc);
     hg_csum_add_pseudo4(&csum4, bytes, bytes + 4, HG_IP_PROTO_UDP, 0xfedc);
     assert_same_sum(hg_csum_fold(&csum4), frame_reference_sum(0, pseudo4, sizeof(pseudo4)));
 
     memcpy(pseudo6, bytes, 32);
-    memcpy(pseudo6 + 32, "\x00\x01\xfe\xdc\0\0\0\x06", 8);
+    hg_store_be32(pseudo6 + 32, 0x1fedc);
+    hg_store_be32(pseudo6 + 36, HG_IP_PROTO_TCP);
     hg_csum_add_pseudo6(&csum6, bytes, bytes + 16, HG_IP_PROTO_TCP, 0x1fedc);
     assert_same_sum(hg_csum_fold(&csum6), frame_reference_sum(0, pseudo6, sizeof(pseudo6)));
 }

@@ -1,0 +1,49 @@
+"""Our own load generator, bench/loadgen: two front-ends on one CPU that number and check frames."""
+
+import json
+import subprocess
+
+from .headgate import built
+from .process import Child, PeerFailed
+
+CPU = 1
+ATTACH_TIMEOUT_S = 20
+
+
+class Loadgen(Child):
+    """A running loadgen; finish() waits for its figures."""
+
+    def __init__(self, directory, ports, *, size, macs, dirs, seconds, warmup_s, verify=False,
+                 buffers=None):
+        """ports: two (socket, role), role client (it connects) or server (it listens)."""
+        argv = [built("bench/loadgen")]
+        for socket, role in ports:
+            argv += ["--port", f"{socket},{role}"]
+        argv += ["--size", size, "--macs", macs, "--dirs", dirs, "--seconds", seconds,
+                 "--warmup", warmup_s, "--cpu", CPU]
+        argv += ["--verify"] if verify else []
+        argv += ["--buffers", buffers] if buffers else []
+        # It first shows every address to the switch, 20,000 a second and side, twice.
+        self.until_measuring_s = ATTACH_TIMEOUT_S + macs / 10000 + 2 * warmup_s
+        self.timeout_s = self.until_measuring_s + 3 * seconds
+        super().__init__(argv, directory / "loadgen.log", stdout=subprocess.PIPE)
+
+    def wait_measuring(self):
+        """Until the switch is attached and warm, and the measured interval begins."""
+        self.wait_for_output("loadgen: measuring", self.until_measuring_s)
+
+    def finish(self):
+        """The figures it printed, as a dictionary; PeerFailed when it complains or hangs."""
+        try:
+            answer, _ = self.popen.communicate(timeout=self.timeout_s)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            raise PeerFailed(f"loadgen did not end within {self.timeout_s} s:\n{self.tail()}") from None
+        if self.popen.returncode:
+            raise PeerFailed(f"loadgen: status {self.popen.returncode}:\n{self.tail()}")
+        return json.loads(answer)
+
+
+def run(directory, ports, *, warmup_s=0.3, **options):
+    """One complete run; the figures."""
+    return Loadgen(directory, ports, warmup_s=warmup_s, **options).finish()
