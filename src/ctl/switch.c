@@ -290,7 +290,9 @@ static void discard(struct hg_switch *sw, struct hg_switch_port *entry)
         index++;
     }
     sw->port_n--;
-    memmove(&sw->port[index], &sw->port[index + 1], (sw->port_n - index) * sizeof(sw->port[0]));
+    for (; index < sw->port_n; index++) {
+        sw->port[index] = sw->port[index + 1];
+    }
     hg_bridge_remove(entry->bridge, &entry->port);
     entry->port.driver->close(&entry->port);
     for (unsigned q = 0; q < HG_PORT_QUEUES_MAX; q++) {
