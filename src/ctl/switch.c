@@ -313,8 +313,11 @@ int hg_switch_remove_port(struct hg_switch *sw, const char *name, struct hg_err 
     }
     entry->attached = false;
     if ((rc = refresh(sw, entry, err)) < 0) {
+        /* Some worker has kept its old set, in which they are: they are polled as before. */
         entry->attached = true;
-        engage(sw, entry);
+        for (unsigned q = 0; q < entry->port.queue_n; q++) {
+            entry->queue[q].polled = entry->queue[q].worker >= 0 && runs(entry, q);
+        }
         return rc;
     }
     discard(sw, entry);
