@@ -42,8 +42,10 @@ static const struct {
 } option_texts[] = {
     {'a', "  -a, --all            also what is left out as unimportant"},
     {'c', "  -c, --config FILE    the configuration"},
+    {'h', "  -h, --help           the same as the command help"},
     {'j', "  -j, --json           JSON instead of text for people"},
     {'s', "  -s, --socket PATH    the daemon's API socket"},
+    {'V', "  -V, --version        the same as the command version"},
     {'w', "  -w, --watch          again every second, until interrupted"},
 };
 
@@ -180,8 +182,12 @@ static enum hg_cli_status help(const struct hg_cli *cli, int argc, char **argv)
     for (size_t i = 0; (command = command_at(i)); i++) {
         printf("  headgate %-14s %s\n", command->name, command->help);
     }
-    printf("\n`headgate help COMMAND` shows a command's operands and options; headgate(1) and\n"
-           "headgate.yaml(5) tell the rest.\n");
+    printf("\n");
+    for (size_t i = 0; i < HG_ARRAY_N(option_texts); i++) {
+        printf("%s\n", option_texts[i].text);
+    }
+    printf("\n`headgate help COMMAND` shows a command's operands and the options that it takes;\n"
+           "headgate(1) and headgate.yaml(5) tell the rest.\n");
     return HG_CLI_OK;
 }
 

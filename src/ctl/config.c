@@ -335,7 +335,7 @@ int hg_config_parse(struct hg_config **into, const char *file, const char *text,
     return 0;
 }
 
-/* The whole file in memory, which the caller frees; its size in *n. */
+/* The whole file in memory, its size in *n. The caller frees *text, also after a failure. */
 static int slurp(int fd, const char *file, char **text, size_t *n, struct hg_err *err)
 {
     struct stat st;
@@ -353,17 +353,13 @@ static int slurp(int fd, const char *file, char **text, size_t *n, struct hg_err
     }
     for (*n = 0; *n <= HG_CONFIG_BYTES_MAX; *n += (size_t)got) {
         got = read(fd, *text + *n, HG_CONFIG_BYTES_MAX + 1 - *n);
+        if (got < 0) {
+            return hg_err_set(err, errno, "%s: %s", file, strerrordesc_np(errno));
+        }
         if (got == 0) {
             return 0;
         }
-        if (got < 0) {
-            int error = errno;
-
-            free(*text);
-            return hg_err_set(err, error, "%s: %s", file, strerrordesc_np(error));
-        }
     }
-    free(*text);
     return hg_err_set(err, EFBIG, "%s: more than %d bytes; expected a configuration file", file,
                       HG_CONFIG_BYTES_MAX);
 }
@@ -383,8 +379,8 @@ int hg_config_read(struct hg_config **config, const char *file, struct hg_err *e
     close(fd);
     if (rc == 0) {
         rc = hg_config_parse(config, file, text, n, err);
-        free(text);
     }
+    free(text);
     return rc;
 }
 

@@ -290,7 +290,9 @@ static void discard(struct hg_switch *sw, struct hg_switch_port *entry)
         index++;
     }
     sw->port_n--;
-    memmove(&sw->port[index], &sw->port[index + 1], (sw->port_n - index) * sizeof(sw->port[0]));
+    for (; index < sw->port_n; index++) {
+        sw->port[index] = sw->port[index + 1];
+    }
     hg_bridge_remove(entry->bridge, &entry->port);
     entry->port.driver->close(&entry->port);
     for (unsigned q = 0; q < HG_PORT_QUEUES_MAX; q++) {
@@ -311,8 +313,11 @@ int hg_switch_remove_port(struct hg_switch *sw, const char *name, struct hg_err 
     }
     entry->attached = false;
     if ((rc = refresh(sw, entry, err)) < 0) {
+        /* Some worker has kept its old set, in which they are: they are polled as before. */
         entry->attached = true;
-        engage(sw, entry);
+        for (unsigned q = 0; q < entry->port.queue_n; q++) {
+            entry->queue[q].polled = entry->queue[q].worker >= 0 && runs(entry, q);
+        }
         return rc;
     }
     discard(sw, entry);
@@ -372,7 +377,8 @@ int hg_switch_new(struct hg_switch **into, struct event_base *loop, const struct
         return hg_err_set(err, ENOMEM, "out of memory");
     }
     sw->loop = loop;
-    sw->host = (struct hg_port_host){.loop = loop, .queues_changed = queues_changed, .ctx = sw};
+    sw->host = (struct hg_port_host){
+        .loop = loop, .queues_changed = queues_changed, .ctx = sw, .pages = config->pages};
     sw->tick = event_new(loop, -1, EV_PERSIST, tick, sw);
     if (!sw->tick || event_add(sw->tick, &period) < 0) {
         rc = hg_err_set(err, ENOMEM, "out of memory");

@@ -31,16 +31,17 @@ class Connection(http.client.HTTPConnection):
 class Daemon:
     """`headgate run` with a configuration, in a directory of its own."""
 
-    def __init__(self, directory, config=None, options=(), environment=None):
+    def __init__(self, directory, config=None, options=(), environment=None, program=HEADGATE,
+                 user=None):
         self.directory = pathlib.Path(directory)
         self.api = self.directory / "api.sock"
-        argv = [HEADGATE, "run", *options]
+        argv = [program, "run", *options]
         if config is not None:
             file = self.directory / "headgate.yaml"
             file.write_text(config)
             argv += ["-c", file]
         self.process = subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True,
+                                        stderr=subprocess.PIPE, text=True, user=user,
                                         env={**os.environ, **(environment or {})})
         self.printed = []
         for line in self.process.stdout:
@@ -87,10 +88,10 @@ class Daemon:
         return self.process.returncode, errors
 
 
-def client(*args, environment=None):
+def client(*args, environment=None, program=HEADGATE, user=None):
     """(exit status, standard output, standard error) of a command."""
-    result = subprocess.run([str(HEADGATE), *map(str, args)], capture_output=True, text=True,
-                            timeout=30, check=False, stdin=subprocess.DEVNULL,
+    result = subprocess.run([str(program), *map(str, args)], capture_output=True, text=True,
+                            timeout=30, check=False, stdin=subprocess.DEVNULL, user=user,
                             env={**os.environ, **(environment or {})})
     return result.returncode, result.stdout, result.stderr
 

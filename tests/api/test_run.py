@@ -5,11 +5,12 @@
 """
 
 import os
+import shutil
 import signal
 import socket
 import stat
 
-from harness import Daemon, client, config, directory, run_tests, running
+from harness import HEADGATE, Daemon, client, config, directory, run_tests, running
 
 
 def refused(path, text, sentence, status=1):
@@ -145,16 +146,20 @@ def tells_the_service_manager():
 
 def shows_the_first_steps():
     """Without a configuration, in the user's runtime directory. Root's is /run/headgate, where a real
-    daemon may be at work, so this is for other users."""
-    if os.geteuid() == 0:
-        return
+    daemon may be at work: root becomes somebody else for this."""
     with directory() as path:
-        environment = {"XDG_RUNTIME_DIR": str(path)}
-        daemon = Daemon(path, environment=environment)
+        program, user = HEADGATE, None
+        if os.geteuid() == 0:
+            user = 65534
+            program = path / "program"
+            shutil.copy(HEADGATE, program)
+            os.chown(path, user, -1)
+        how = {"environment": {"XDG_RUNTIME_DIR": str(path)}, "program": program, "user": user}
+        daemon = Daemon(path, **how)
         text = "\n".join(daemon.printed)
         for name in ("vm1", "vm2"):
             assert f"path={path}/headgate/{name}.sock" in text, text
-        status, out, err = client("port", "list", environment=environment)
+        status, out, err = client("port", "list", **how)
         assert status == 0 and "vm1" in out, err
         assert daemon.stop()[0] == 0
 
