@@ -150,8 +150,8 @@ static void send_frame(struct hg_txq *txq, uint32_t number, unsigned *sent_n)
     memcpy(pkt.head, frame, pkt.head_len);
     pkt.seg = segs;
     for (at = pkt.head_len; at < len; at += segs[pkt.seg_n++].len)
-        segs[pkt.seg_n] = (struct hg_seg){
-            frame + at, pkt.seg_n == 2 ? len - at : 1 + (len - at) / 3};
+        segs[pkt.seg_n] =
+            (struct hg_seg){frame + at, pkt.seg_n == 2 ? len - at : 1 + (len - at) / 3};
     pkt.ol = offload_of(number);
     *sent_n += txq->tx(txq, pkts, 1);
 }
