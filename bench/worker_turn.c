@@ -41,7 +41,8 @@ static void measure(struct hg_worker *worker, unsigned poller_n, unsigned turns_
     sample_sort(ns, ROUNDS_N);
     sample_sort(cycles, ROUNDS_N);
     printf("%2u pollers: %5.1f ns, %5.1f cycles for a turn without work\n", poller_n,
-           (double)ns[ROUNDS_N / 2] / turns_n, (double)cycles[ROUNDS_N / 2] / turns_n);
+           (double)sample_quantile(ns, ROUNDS_N, 500) / turns_n,
+           (double)sample_quantile(cycles, ROUNDS_N, 500) / turns_n);
 }
 
 int main(int argc, char **argv)

@@ -68,6 +68,38 @@ static inline void hg_shm_in(void *private_dst, const void *shared, size_t n)
     __asm__ volatile("" : : : "memory");
 }
 
+/* As memcpy, inline, for the tens of bytes of a frame's head, where a call costs as much as the copy.
+ * Whole blocks, then one that overlaps them: bytes may be read twice, and the last value stays. */
+static inline void hg_shm_copy_short(uint8_t *dst, const uint8_t *src, size_t n)
+{
+    size_t at = 0;
+
+    for (; at + 64 <= n; at += 64)
+        memcpy(dst + at, src + at, 64);
+    if (n >= 64 && at < n) {
+        memcpy(dst + n - 64, src + n - 64, 64);
+    } else if (at < n) {
+        for (; at + 16 <= n; at += 16)
+            memcpy(dst + at, src + at, 16);
+        if (n >= 16)
+            memcpy(dst + n - 16, src + n - 16, 16);
+        else
+            memcpy(dst, src, n);
+    }
+}
+
+/* hg_shm_in() and hg_shm_out() for heads. */
+static inline void hg_shm_in_short(void *private_dst, const void *shared, size_t n)
+{
+    hg_shm_copy_short(private_dst, shared, n);
+    __asm__ volatile("" : : : "memory");
+}
+
+static inline void hg_shm_out_short(void *shared, const void *private_src, size_t n)
+{
+    hg_shm_copy_short(shared, private_src, n);
+}
+
 /* Copies n private bytes into shared memory. */
 static inline void hg_shm_out(void *shared, const void *private_src, size_t n)
 {

@@ -29,8 +29,6 @@
 
 enum { WAYS = 4 };
 
-#define KEY_IN_USE (UINT64_C(1) << 63)
-
 struct entry {
     _Atomic uint64_t key;
     _Atomic uint64_t value; /* port in bits 0-15, second last seen in bits 16-47 */
@@ -65,14 +63,6 @@ static uint16_t value_port(uint64_t value)
 static uint32_t value_seen_s(uint64_t value)
 {
     return (uint32_t)(value >> 16);
-}
-
-uint64_t hg_fdb_key(const uint8_t mac[6], uint16_t vlan)
-{
-    uint64_t key = 0;
-
-    memcpy(&key, mac, 6);
-    return key | (uint64_t)(vlan & 0xfff) << 48 | KEY_IN_USE;
 }
 
 /* Two rounds of multiply and fold: every bit of the key reaches the bits that choose a bucket. The

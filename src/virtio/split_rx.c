@@ -16,8 +16,6 @@
 
 enum { ETH_HLEN = 14 };
 
-_Static_assert((int)HG_HEADROOM_BYTES >= (int)HG_NET_HDR_BYTES, "the header fits before the frame");
-
 /* A taken entry whose first buffer has been found: `simple` when it is all there is. */
 struct taken {
     const uint8_t *host;
@@ -41,13 +39,11 @@ static bool acceptable(uint64_t frame_len, struct hg_queue_stats *stats)
     return false;
 }
 
-/* Turns the header in the headroom into pkt->ol. */
-static bool read_header(struct hg_pkt *pkt, uint16_t hdr_len, struct hg_queue_stats *stats)
+/* Turns a header, a private copy, into pkt->ol. */
+static bool read_header(const struct hg_net_hdr *hdr, struct hg_pkt *pkt,
+                        struct hg_queue_stats *stats)
 {
-    struct hg_net_hdr hdr = {0};
-
-    memcpy(&hdr, hg_pkt_front(pkt, hdr_len), HG_NET_HDR_LEGACY_BYTES);
-    if (hg_likely(hg_net_hdr_read(&hdr, false, pkt)))
+    if (hg_likely(hg_net_hdr_read(hdr, false, pkt)))
         return true;
     drop(stats, HG_DROP_BAD_OFFLOAD);
     return false;
@@ -57,22 +53,24 @@ static bool read_header(struct hg_pkt *pkt, uint16_t hdr_len, struct hg_queue_st
 static bool receive_simple(struct hg_split_dev *ring, const struct taken *taken, struct hg_burst *b,
                            struct hg_pkt *pkt, struct hg_queue_stats *stats)
 {
-    uint32_t hdr_len = ring->hdr_len;
+    uint32_t len = taken->len - ring->hdr_len;
+    const uint8_t *frame = taken->host + ring->hdr_len;
+    struct hg_net_hdr hdr;
 
-    if (!acceptable((uint64_t)taken->len - hdr_len, stats))
+    if (!acceptable((uint64_t)taken->len - ring->hdr_len, stats))
         return false;
-    uint32_t copied = hg_min_u32(taken->len, hdr_len + HG_HEAD_BYTES);
-
-    hg_shm_in(hg_pkt_front(pkt, hdr_len), taken->host, copied);
-    pkt->len = taken->len - hdr_len;
-    pkt->head_len = (uint16_t)(copied - hdr_len);
+    /* num_buffers means nothing here, so a legacy header is read alike. */
+    hg_shm_in(&hdr, taken->host, HG_NET_HDR_LEGACY_BYTES);
+    pkt->len = len;
+    pkt->head_len = (uint16_t)hg_min_u32(len, HG_HEAD_BYTES);
+    hg_shm_in_short(pkt->head, frame, pkt->head_len);
     pkt->seg = &b->seg[b->seg_n];
     pkt->seg_n = 0;
-    if (taken->len > copied) {
-        b->seg[b->seg_n++] = (struct hg_seg){taken->host + copied, taken->len - copied};
+    if (len > HG_HEAD_BYTES) {
+        b->seg[b->seg_n++] = (struct hg_seg){frame + HG_HEAD_BYTES, len - HG_HEAD_BYTES};
         pkt->seg_n = 1;
     }
-    return read_header(pkt, (uint16_t)hdr_len, stats);
+    return read_header(&hdr, pkt, stats);
 }
 
 /* Copies the first n bytes of the pieces to `to` and drops them from the list: *first is the index of
@@ -99,6 +97,7 @@ static bool receive_chain(struct hg_split_dev *ring, uint16_t head, struct hg_bu
 {
     struct hg_seg *piece = &b->seg[b->seg_n];
     unsigned piece_n;
+    struct hg_net_hdr hdr;
     unsigned first = 0;
     uint64_t bytes;
 
@@ -116,11 +115,12 @@ static bool receive_chain(struct hg_split_dev *ring, uint16_t head, struct hg_bu
         return false;
     pkt->len = (uint32_t)bytes - ring->hdr_len;
     pkt->head_len = (uint16_t)hg_min_u32(pkt->len, HG_HEAD_BYTES);
-    take_bytes(piece, &first, hg_pkt_front(pkt, ring->hdr_len), ring->hdr_len + pkt->head_len);
+    take_bytes(piece, &first, (uint8_t *)&hdr, ring->hdr_len);
+    take_bytes(piece, &first, pkt->head, pkt->head_len);
     pkt->seg = &piece[first];
     pkt->seg_n = (uint16_t)(piece_n - first);
     b->seg_n += piece_n;
-    return read_header(pkt, ring->hdr_len, stats);
+    return read_header(&hdr, pkt, stats);
 }
 
 /* Loads the heads of the next n entries, checked, and hints at their descriptors. Returns how many

@@ -69,26 +69,29 @@ static void look_ahead(struct hg_split_dev *ring, struct window *w, unsigned wan
     }
 }
 
-/* Writes the virtio_net_hdr right before the head, where one copy takes both. */
-static const uint8_t *front(const struct hg_split_dev *ring, struct hg_pkt *pkt, uint16_t buffers)
+/* The header for a frame that fills n buffers. */
+static void make_header(const struct hg_split_dev *ring, const struct hg_pkt *pkt, uint16_t n,
+                        struct hg_net_hdr *hdr)
 {
-    struct hg_net_hdr hdr;
-    uint8_t *at = hg_pkt_front(pkt, ring->hdr_len);
-
-    hg_net_hdr_write(&hdr, pkt, buffers);
-    if (!ring->csum_ok)
-        hdr.flags = 0;
-    memcpy(at, &hdr, ring->hdr_len);
-    return at;
+    hg_net_hdr_write(hdr, pkt, n);
+    if (hg_unlikely(!ring->csum_ok))
+        hdr->flags = 0;
 }
 
-static void transmit_simple(struct hg_split_dev *ring, const struct slot *slot, struct hg_pkt *pkt)
+static void transmit_simple(struct hg_split_dev *ring, const struct slot *slot,
+                            const struct hg_pkt *pkt)
 {
-    uint32_t first = (uint32_t)ring->hdr_len + pkt->head_len;
     uint8_t *to = slot->host;
+    struct hg_net_hdr hdr;
 
-    hg_shm_out(to, front(ring, pkt, 1), first);
-    to += first;
+    make_header(ring, pkt, 1, &hdr);
+    if (hg_likely(ring->hdr_len == HG_NET_HDR_BYTES))
+        hg_shm_out(to, &hdr, HG_NET_HDR_BYTES);
+    else
+        hg_shm_out(to, &hdr, HG_NET_HDR_LEGACY_BYTES);
+    to += ring->hdr_len;
+    hg_shm_out_short(to, pkt->head, pkt->head_len);
+    to += pkt->head_len;
     for (unsigned i = 0; i < pkt->seg_n; i++) {
         hg_shm_through(to, pkt->seg[i].addr, pkt->seg[i].len);
         to += pkt->seg[i].len;
@@ -169,10 +172,11 @@ static void put_gathered(struct hg_split_dev *ring, const struct gather *g, uint
     ring->last_avail = (uint16_t)(ring->last_avail + g->slot_n);
 }
 
-static enum outcome transmit_pieces(struct hg_split_dev *ring, struct hg_pkt *pkt,
+static enum outcome transmit_pieces(struct hg_split_dev *ring, const struct hg_pkt *pkt,
                                     struct hg_queue_stats *stats)
 {
     uint64_t total = (uint64_t)ring->hdr_len + pkt->len;
+    struct hg_net_hdr hdr;
     struct gather g;
     unsigned index = 0;
     uint32_t offset = 0;
@@ -197,8 +201,9 @@ static enum outcome transmit_pieces(struct hg_split_dev *ring, struct hg_pkt *pk
             return FULL;
         }
     }
-    scatter(&g, &index, &offset, front(ring, pkt, (uint16_t)g.slot_n),
-            (size_t)ring->hdr_len + pkt->head_len);
+    make_header(ring, pkt, (uint16_t)g.slot_n, &hdr);
+    scatter(&g, &index, &offset, (const uint8_t *)&hdr, ring->hdr_len);
+    scatter(&g, &index, &offset, pkt->head, pkt->head_len);
     for (unsigned i = 0; i < pkt->seg_n; i++)
         scatter(&g, &index, &offset, pkt->seg[i].addr, pkt->seg[i].len);
     put_gathered(ring, &g, total);
@@ -215,7 +220,7 @@ unsigned hg_split_dev_tx(struct hg_split_dev *ring, struct hg_pkt *const *pkts, 
 
     look_ahead(ring, &w, n);
     for (; done < n; done++) {
-        struct hg_pkt *pkt = pkts[done];
+        const struct hg_pkt *pkt = pkts[done];
         enum outcome outcome = SENT;
 
         if (hg_likely(w.next < w.n && w.slot[w.next].simple &&

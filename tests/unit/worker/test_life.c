@@ -262,7 +262,7 @@ static void set_as_control(struct hg_worker *worker, struct hg_poller *const *po
  * the number of the old one, while the old open file lives on in the front-end. */
 static void an_fd_number_may_change_its_meaning(void **state)
 {
-    int ready_n;
+    int ready_n = 0;
     const struct hg_worker_env env = {.now_ns = late, .wait = look_only, .ctx = &ready_n};
     int number = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int old_end = dup(number), new_end = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

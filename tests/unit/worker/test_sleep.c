@@ -330,6 +330,10 @@ static void a_woken_worker_polls_for_idle_ns_before_it_sleeps_again(void **state
     script->now_ns += IDLE_NS;
     turn_past_arm(script);
     assert_string_equal(script->log, "aa!dd");
+    /* Nor does a wake-up in vain shorten it. */
+    forget_log(script);
+    turn_times(script, TURNS_MAX);
+    assert_string_equal(script->log, "");
 }
 
 static void counts_sleeps_and_wakeups_in_vain(void **state)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdalign.h>
 #include <stdarg.h>
@@ -25,7 +26,13 @@
 #include "base/clock.h"
 #include "base/shm.h"
 
-enum { SLOTS_N = 256, PRODUCERS_N = 2, ITEMS_N = 1000 * 1000, STALL_S = 20 };
+enum {
+    SLOTS_N = 256,
+    PRODUCERS_N = 2,
+    ITEMS_N = 1000 * 1000,
+    DUEL_ITEMS_N = 100 * 1000,
+    STALL_S = 20
+};
 
 /* A ring with the suppression of signals of virtio 1.2, 2.7.10. */
 struct device {
@@ -126,12 +133,67 @@ static void *produce(void *arg)
     return NULL;
 }
 
+static int last_cpu(void)
+{
+    cpu_set_t allowed;
+    int cpu = CPU_SETSIZE - 1;
+
+    sched_getaffinity(0, sizeof(allowed), &allowed);
+    while (!CPU_ISSET(cpu, &allowed))
+        cpu--;
+    return cpu;
+}
+
+/* Has no effect where it is the only CPU. */
+static void avoid_cpu(int cpu)
+{
+    cpu_set_t others;
+
+    sched_getaffinity(0, sizeof(others), &others);
+    CPU_CLR(cpu, &others);
+    sched_setaffinity(0, sizeof(others), &others);
+}
+
+/*
+ * Aims each item at the moment when the worker asks for a signal and looks, where a missing barrier
+ * would show: an item that had to be signalled came too late, the next one comes earlier, and the
+ * other way round.
+ */
+static void *duel(void *arg)
+{
+    struct device *dev = arg;
+    unsigned seed = 1;
+    uint64_t delay_cycles = 1000;
+
+    avoid_cpu(last_cpu()); /* on the worker's, the two would take turns, and never meet */
+
+    for (uint32_t item = 0; item < DUEL_ITEMS_N; item++) {
+        uint32_t signals = dev->signals;
+        uint64_t start;
+
+        for (unsigned i = 1; hg_shm_load16_acquire(&dev->used) != (uint16_t)item; i++) {
+            if (i % 100000 == 0)
+                sched_yield(); /* there may be one CPU only */
+        }
+        start = hg_cycles();
+        while (hg_cycles() - start < delay_cycles + (unsigned)rand_r(&seed) % 64)
+            ;
+        dev->slot[item % SLOTS_N] = item;
+        publish(dev, (uint16_t)(item + 1), (uint16_t)item);
+        if (dev->signals == signals)
+            delay_cycles += 16;
+        else
+            delay_cycles -= delay_cycles < 16 ? 0 : 16;
+    }
+    return NULL;
+}
+
 static struct device devices[PRODUCERS_N];
 static struct hg_worker *worker;
 
 static int setup(void **state)
 {
-    const struct hg_worker_options options = {.cpu = -1, .sleep = true, .idle_ns = 2000};
+    const struct hg_worker_options options = {.cpu = last_cpu(), .sleep = true, .idle_ns = 2000};
 
     (void)state;
     for (unsigned i = 0; i < PRODUCERS_N; i++) {
@@ -164,28 +226,44 @@ static uint32_t done_n(void)
     return n;
 }
 
-/* Runs `meanwhile` again and again until all items are done; fails when nothing moves any more. */
-static void produce_all(void (*meanwhile)(unsigned round))
+/* Runs `meanwhile` again and again until n items are done; fails when nothing moves any more. */
+static void watch(uint32_t n, void (*meanwhile)(unsigned round))
 {
-    const struct hg_worker_stats *stats = hg_worker_stats(worker);
-    pthread_t producer[PRODUCERS_N];
     uint64_t moved_ns = hg_now_ns();
     uint32_t seen_n = 0;
 
-    for (unsigned i = 0; i < PRODUCERS_N; i++)
-        assert_int_equal(pthread_create(&producer[i], NULL, produce, &devices[i]), 0);
-    for (unsigned round = 0; done_n() != PRODUCERS_N * ITEMS_N; round++) {
+    for (unsigned round = 0; done_n() != n; round++) {
         if (done_n() != seen_n) {
             seen_n = done_n();
             moved_ns = hg_now_ns();
         } else if (hg_now_ns() - moved_ns > STALL_S * HG_NS_PER_S) {
             /* Threads that hang cannot be cleaned up after. */
-            fprintf(stderr, "a wake-up was lost: nothing moves since item %u of %d\n", seen_n,
-                    PRODUCERS_N * ITEMS_N);
+            fprintf(stderr, "a wake-up was lost: nothing moves since item %u of %u\n", seen_n, n);
             abort();
         }
         meanwhile(round);
     }
+}
+
+static void check_result(uint32_t items_n)
+{
+    const struct hg_worker_stats *stats = hg_worker_stats(worker);
+
+    assert_int_equal(hg_count_get(&stats->packets), items_n);
+    print_message("# %lu sleeps, %lu in vain; %u signals for %u items\n",
+                  (unsigned long)hg_count_get(&stats->sleeps),
+                  (unsigned long)hg_count_get(&stats->wakeups_in_vain),
+                  devices[0].signals + devices[1].signals, items_n);
+    assert_true(hg_count_get(&stats->sleeps) > 100); /* it was worth watching */
+}
+
+static void produce_all(void (*meanwhile)(unsigned round))
+{
+    pthread_t producer[PRODUCERS_N];
+
+    for (unsigned i = 0; i < PRODUCERS_N; i++)
+        assert_int_equal(pthread_create(&producer[i], NULL, produce, &devices[i]), 0);
+    watch(PRODUCERS_N * ITEMS_N, meanwhile);
     for (unsigned i = 0; i < PRODUCERS_N; i++)
         pthread_join(producer[i], NULL);
     hg_worker_stop(worker);
@@ -193,12 +271,7 @@ static void produce_all(void (*meanwhile)(unsigned round))
         assert_int_equal(devices[i].expected, ITEMS_N);
         assert_int_equal(devices[i].wrong, 0);
     }
-    assert_int_equal(hg_count_get(&stats->packets), PRODUCERS_N * ITEMS_N);
-    print_message("# %lu sleeps, %lu in vain; %u signals for %u items\n",
-                  (unsigned long)hg_count_get(&stats->sleeps),
-                  (unsigned long)hg_count_get(&stats->wakeups_in_vain),
-                  devices[0].signals + devices[1].signals, PRODUCERS_N * ITEMS_N);
-    assert_true(hg_count_get(&stats->sleeps) > 100); /* it was worth watching */
+    check_result(PRODUCERS_N * ITEMS_N);
 }
 
 static void set_all(void)
@@ -222,6 +295,22 @@ static void no_wakeup_is_lost(void **state)
     set_all();
     assert_int_equal(hg_worker_start(worker, NULL), 0);
     produce_all(rest);
+}
+
+static void work_at_the_moment_of_arming_is_not_lost(void **state)
+{
+    struct hg_poller *poller = &devices[0].poller;
+    pthread_t producer;
+
+    (void)state;
+    assert_int_equal(hg_worker_set(worker, &poller, 1, NULL), 0);
+    assert_int_equal(hg_worker_start(worker, NULL), 0);
+    assert_int_equal(pthread_create(&producer, NULL, duel, &devices[0]), 0);
+    watch(DUEL_ITEMS_N, rest);
+    pthread_join(producer, NULL);
+    hg_worker_stop(worker);
+    assert_int_equal(devices[0].wrong, 0);
+    check_result(DUEL_ITEMS_N);
 }
 
 /* Each device leaves and comes back, while its producer goes on; what it signalled meanwhile went to
@@ -298,6 +387,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(no_wakeup_is_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(work_at_the_moment_of_arming_is_not_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(sets_are_replaced_while_it_runs, setup, teardown),
         cmocka_unit_test_setup_teardown(nobody_touches_a_poller_that_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(stops_asleep_and_busy, setup, teardown),
