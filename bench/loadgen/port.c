@@ -185,9 +185,8 @@ static void post_everything(struct port *port)
 {
     bool event_idx = (port->front.features & HG_BIT(HG_VIRTIO_F_EVENT_IDX)) != 0;
 
-    port->rx.drv.event_idx = port->tx.drv.event_idx = event_idx;
-    hg_split_drv_disarm(&port->rx.drv);
-    hg_split_drv_disarm(&port->tx.drv);
+    hg_split_drv_start(&port->rx.drv, event_idx);
+    hg_split_drv_start(&port->tx.drv, event_idx);
     while (port->rx.drv.free_n != 0)
         ring_post(&port->rx, hg_min_u32(port->rx.drv.free_n, BATCH_N));
     ring_publish(&port->rx);

@@ -119,6 +119,12 @@ void hg_split_drv_reset(struct hg_split_drv *ring)
     ring->used_idx = ring->last_used = 0;
     ring->fault = HG_DRV_OK;
     ring->fault_value = 0;
+}
+
+void hg_split_drv_start(struct hg_split_drv *ring, bool event_idx)
+{
+    ring->event_idx = event_idx;
+    hg_shm_store16(ring->avail, 0); /* and so it stays with event indices: 2.7.7.1 */
     hg_split_drv_disarm(ring);
 }
 

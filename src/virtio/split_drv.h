@@ -79,7 +79,7 @@ struct hg_split_drv {
     uint8_t *used;
     uint16_t num;   /* descriptors, a power of two */
     bool receives;  /* the device writes the buffers */
-    bool event_idx; /* VIRTIO_F_EVENT_IDX; set before the ring runs */
+    bool event_idx; /* VIRTIO_F_EVENT_IDX */
 
     uint16_t avail_idx;       /* chains put into the available ring, published or not */
     uint16_t avail_published; /* of them, published */
@@ -100,14 +100,17 @@ size_t hg_split_drv_bytes(uint16_t num);
 
 /*
  * Lays a ring out in `shared`, 128-byte aligned memory of hg_split_drv_bytes(num) that the device
- * will see, and takes private memory for it. `num` is a power of two from 2 to HG_VRING_NUM_MAX. The
- * caller sets event_idx. Returns 0 or -ENOMEM. hg_split_drv_free() releases the private memory.
+ * will see, and takes private memory for it. `num` is a power of two from 2 to HG_VRING_NUM_MAX.
+ * Returns 0 or -ENOMEM. hg_split_drv_free() releases the private memory.
  */
 int hg_split_drv_init(struct hg_split_drv *ring, uint16_t num, bool receives, void *shared);
 void hg_split_drv_free(struct hg_split_drv *ring);
 
 /* Back to the state after init, nothing outstanding. Only while no device uses the ring. */
 void hg_split_drv_reset(struct hg_split_drv *ring);
+
+/* Says what was negotiated, before anything is added. The ring does not ask for interrupts. */
+void hg_split_drv_start(struct hg_split_drv *ring, bool event_idx);
 
 /* The id that the k-th descriptor added from now on will have; k < ring->free_n. With it the caller
  * finds the buffer that belongs to the descriptor. */
@@ -145,8 +148,7 @@ unsigned hg_split_drv_reclaim(struct hg_split_drv *ring, unsigned n);
 void hg_split_drv_break(struct hg_split_drv *ring, enum hg_drv_fault fault, uint64_t value);
 
 /* Asks for an interrupt at the next used element, then looks: true if there is one already. disarm
- * takes the wish back (with EVENT_IDX one stray interrupt in 65,536 elements remains possible). A
- * ring starts disarmed. */
+ * takes the wish back (with EVENT_IDX one stray interrupt in 65,536 elements remains possible). */
 bool hg_split_drv_arm(struct hg_split_drv *ring);
 void hg_split_drv_disarm(struct hg_split_drv *ring);
 

@@ -49,8 +49,7 @@ static void announce(struct hg_vu_port *vu, unsigned running_n)
 
 static void start_side(struct hg_vu_port *vu, struct hg_vu_side *side)
 {
-    side->drv.event_idx = has(vu, HG_VIRTIO_F_EVENT_IDX);
-    hg_split_drv_disarm(&side->drv);
+    hg_split_drv_start(&side->drv, has(vu, HG_VIRTIO_F_EVENT_IDX));
     if (side->drv.receives)
         hg_vu_post_all(side);
     hg_qsbr_publish(&side->live, &side->drv);

@@ -129,8 +129,7 @@ static inline void ring_pair_init(struct ring_pair *pair, uint16_t num, bool rec
     rc = hg_split_drv_init(&pair->drv, num, receives, pair->memory);
     assert(rc == 0);
     (void)rc;
-    pair->drv.event_idx = event_idx;
-    hg_split_drv_disarm(&pair->drv);
+    hg_split_drv_start(&pair->drv, event_idx);
     pair->dev = (struct hg_split_dev){
         .desc = pair->drv.desc,
         .avail = pair->drv.avail,
