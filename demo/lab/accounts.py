@@ -8,6 +8,12 @@ Three ledgers are compared, each kept by somebody else:
     what the switch says it sent to a port    =  what the guest's kernel says its card received
 """
 
+import time
+
+from . import process
+
+REST_S = 0.2  # longer than a frame stays in a ring of a guest that is not stopped
+
 
 class Accounts:
     """Opened when the guests are up; after close(), problems() and table() compare the books."""
@@ -22,8 +28,19 @@ class Accounts:
         self.after = self._read()
 
     def _read(self):
-        ports = self.bench.settled_stats()
-        return {guest.name: (ports[guest.name], guest.counters()) for guest in self.guests}
+        """Reads all books at a moment at which no frame is under way.
+
+        The daemon's are read before and after those of the guests, until both readings agree: a
+        guest sends of its own accord now and then (multicast reports, neighbour discovery).
+        """
+
+        def at_rest():
+            ports = self.bench.daemon.stats()["ports"]
+            time.sleep(REST_S)
+            read = {guest.name: (ports[guest.name], guest.counters()) for guest in self.guests}
+            return read if self.bench.daemon.stats()["ports"] == ports else None
+
+        return process.wait_until(at_rest, 10, "the counters come to rest")
 
     def of(self, guest):
         """One guest's books: everything that was counted between opening and closing."""

@@ -74,20 +74,6 @@ class Bench:
         guest.stop()
         self.guests.remove(guest)
 
-    # ---- accounting ----
-
-    def settled_stats(self, timeout_s=5):
-        """The daemon's statistics when they no longer change, i.e. when no frame is under way."""
-        previous = None
-
-        def settled():
-            nonlocal previous
-            current = self.daemon.stats()["ports"]
-            same, previous = current == previous, current
-            return current if same else None
-
-        return process.wait_until(settled, timeout_s, "the counters come to rest", every_s=0.3)
-
     # ---- life ----
 
     def open(self):
