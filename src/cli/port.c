@@ -54,6 +54,14 @@ static void print_options(const json_t *options)
     }
 }
 
+/* The state in words; the sentence may begin with the state itself. */
+static void print_state(const char *state, const char *sentence)
+{
+    bool begins = strncmp(sentence, state, strlen(state)) == 0;
+
+    printf("  %-14s %s%s%s\n", "state", begins ? "" : state, begins ? "" : ": ", sentence);
+}
+
 static void print_port(const json_t *port)
 {
     char joined[2048];
@@ -61,7 +69,7 @@ static void print_port(const json_t *port)
 
     printf("%s: %s on bridge %s\n", hg_field_text(port, "name"), hg_field_text(port, "type"),
            hg_field_text(port, "bridge"));
-    printf("  %-14s %s: %s\n", "state", hg_field_text(port, "state"), hg_field_text(port, "text"));
+    print_state(hg_field_text(port, "state"), hg_field_text(port, "text"));
     printf("  %-14s %" JSON_INTEGER_FORMAT "\n", "queue pairs",
            json_integer_value(json_object_get(port, "queue_pairs")));
     printf("  %-14s %" JSON_INTEGER_FORMAT "\n", "reconnects",

@@ -25,6 +25,7 @@
 
 #include "base/count.h"
 #include "base/err.h"
+#include "mem/arena.h"
 #include "pkt/pkt.h"
 #include "pkt/stats.h"
 #include "sync/spin.h"
@@ -91,6 +92,7 @@ struct hg_port_host {
      * longer poll a stopped one. */
     void (*queues_changed)(struct hg_port *port, void *ctx);
     void *ctx;
+    enum hg_pages pages; /* for memory that a driver takes for itself */
 };
 
 /* What a peer negotiated and where a session stands, for `port show`. */

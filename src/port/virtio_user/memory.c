@@ -68,7 +68,7 @@ int hg_vu_memory_new(struct hg_vu_port *vu, struct hg_err *err)
     struct hg_arena_options options = {
         .name = vu->log_name,
         .bytes = 2 * pair_n * side_bytes(vu->queue_size),
-        .pages = HG_PAGES_AUTO,
+        .pages = vu->port->host->pages,
     };
     int rc = hg_arena_new(&vu->arena, &options, err);
 

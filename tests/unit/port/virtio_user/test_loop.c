@@ -71,7 +71,8 @@ static int set_up(void **state)
     assert_non_null(mkdtemp(place->dir));
     snprintf(place->path, sizeof(place->path), "%s/sock", place->dir);
     place->loop = event_base_new();
-    place->host = (struct hg_port_host){place->loop, changed, place};
+    place->host =
+        (struct hg_port_host){.loop = place->loop, .queues_changed = changed, .ctx = place};
     place->burst = aligned_alloc(alignof(struct hg_burst), sizeof(*place->burst));
     *state = place;
     return 0;
@@ -150,8 +151,8 @@ static void send_frame(struct hg_txq *txq, uint32_t number, unsigned *sent_n)
     memcpy(pkt.head, frame, pkt.head_len);
     pkt.seg = segs;
     for (at = pkt.head_len; at < len; at += segs[pkt.seg_n++].len)
-        segs[pkt.seg_n] = (struct hg_seg){
-            frame + at, pkt.seg_n == 2 ? len - at : 1 + (len - at) / 3};
+        segs[pkt.seg_n] =
+            (struct hg_seg){frame + at, pkt.seg_n == 2 ? len - at : 1 + (len - at) / 3};
     pkt.ol = offload_of(number);
     *sent_n += txq->tx(txq, pkts, 1);
 }
