@@ -7,7 +7,8 @@
  * saw the same placement.
  *
  * One thread writes an odd number, the other answers with the next even one: each round trip is
- * two transfers of ownership, as for a ring's producer and consumer index.
+ * two transfers of ownership, as for a ring's producer and consumer index. Nothing is allowed for
+ * time slices that other work takes: the median of many short samples does not see them.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -17,7 +18,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { BATCH = 100, SAMPLES = 1000, WARMUP_SAMPLES = 50 };
+enum { BATCH = 100, SAMPLES_MIN = 20, SAMPLES_MAX = 1000, WARMUP_SAMPLES = 10 };
+
+static const uint64_t ENOUGH_NS = 200000000; /* on a busy machine, few samples must do */
+static const uint32_t STOP = UINT32_MAX;
 
 static _Alignas(64) _Atomic uint32_t ball;
 
@@ -41,11 +45,15 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Waits for the other side's number. Acquire pairs with the release of throw_ball(). */
-static void await(uint32_t number)
+/* The number that the other side threw. Acquire pairs with the release of throw_ball(). */
+static uint32_t await_other_than(uint32_t mine)
 {
-    while (atomic_load_explicit(&ball, memory_order_acquire) != number) {
-    }
+    uint32_t number;
+
+    do
+        number = atomic_load_explicit(&ball, memory_order_acquire);
+    while (number == mine);
+    return number;
 }
 
 static void throw_ball(uint32_t number)
@@ -55,12 +63,17 @@ static void throw_ball(uint32_t number)
 
 static void *answer(void *cpu)
 {
+    uint32_t mine = 0;
+
     pin(*(int *)cpu);
-    for (uint32_t n = 1; n < 2u * BATCH * (SAMPLES + WARMUP_SAMPLES); n += 2) {
-        await(n);
-        throw_ball(n + 1);
+    for (;;) {
+        uint32_t number = await_other_than(mine);
+
+        if (number == STOP)
+            return NULL;
+        mine = number + 1;
+        throw_ball(mine);
     }
-    return NULL;
 }
 
 static int by_value(const void *a, const void *b)
@@ -71,32 +84,48 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Fills sample_ns with nanoseconds per round trip; returns how many. */
+static int play(double *sample_ns)
+{
+    uint64_t begin_ns = now_ns();
+    uint64_t then_ns = begin_ns;
+    uint32_t n = 1;
+    int sample_n = -WARMUP_SAMPLES;
+
+    while (sample_n < SAMPLES_MAX) {
+        for (int i = 0; i < BATCH; i++, n += 2) {
+            throw_ball(n);
+            await_other_than(n);
+        }
+        uint64_t t_ns = now_ns();
+
+        if (sample_n >= 0)
+            sample_ns[sample_n] = (double)(t_ns - then_ns) / BATCH;
+        sample_n++;
+        then_ns = t_ns;
+        if (t_ns - begin_ns > ENOUGH_NS && sample_n >= SAMPLES_MIN)
+            break;
+    }
+    throw_ball(STOP);
+    return sample_n;
+}
+
 int main(int argc, char **argv)
 {
-    static double sample_ns[SAMPLES];
+    static double sample_ns[SAMPLES_MAX];
     int cpu_a = argc > 1 ? atoi(argv[1]) : 0;
     int cpu_b = argc > 2 ? atoi(argv[2]) : 1;
-    uint32_t n = 1;
     pthread_t other;
+    int n;
 
     pin(cpu_a);
     if (pthread_create(&other, NULL, answer, &cpu_b)) {
         fprintf(stderr, "roundtrip: cannot start a thread\n");
         return 1;
     }
-    for (int s = -WARMUP_SAMPLES; s < SAMPLES; s++) {
-        uint64_t begin_ns = now_ns();
-
-        for (int i = 0; i < BATCH; i++, n += 2) {
-            throw_ball(n);
-            await(n + 1);
-        }
-        if (s >= 0)
-            sample_ns[s] = (double)(now_ns() - begin_ns) / BATCH;
-    }
+    n = play(sample_ns);
     pthread_join(other, NULL);
-    qsort(sample_ns, SAMPLES, sizeof(sample_ns[0]), by_value);
-    printf("%.1f %.1f %.1f\n", sample_ns[SAMPLES / 2], sample_ns[SAMPLES / 10],
-           sample_ns[SAMPLES * 9 / 10]);
+    qsort(sample_ns, (size_t)n, sizeof(sample_ns[0]), by_value);
+    printf("%.1f %.1f %.1f\n", sample_ns[n / 2], sample_ns[n / 10], sample_ns[n * 9 / 10]);
     return 0;
 }

@@ -21,7 +21,7 @@
 
 enum {
     FRAME_BYTES_MIN = 60,
-    FRAME_BYTES_MAX = 9216, /* without segmentation */
+    FRAME_BYTES_MAX = 9216,   /* without segmentation */
     TSO_SEGMENT_BYTES = 1460, /* an MTU of 1500 without headers: OVS puts this into every request */
     TSO_SEGMENTS_N = 44,
     TSO_HEADER_BYTES = 14 + 20 + 20,

@@ -1,14 +1,12 @@
 """What the interoperation tests share: frames, the comparison, and how a file of tests ends."""
 
 import contextlib
-import os
 import sys
 import unittest
 
 from peers import frames, station
 from peers.process import Unavailable, private_dir
 
-SKIPPED = 77                    # meson's status for a test that could not run here
 A, B = 10, 11                   # groups of the two ends' addresses
 # Frames that fit a ring of 1024: in one descriptor each, and in chains of 128 bytes each.
 WHOLE_N = 900
@@ -64,10 +62,45 @@ class LineTest(unittest.TestCase):
             self.assertEqual(expected.hex(), got.hex(), f"{way}: frame {number} of {len(sent)}")
 
 
+class Tap(unittest.TestResult):
+    """Prints the Test Anything Protocol, a line as each test ends."""
+
+    def _line(self, ok, test, directive=""):
+        print(f"{'ok' if ok else 'not ok'} {self.testsRun} - {test.id().partition('.')[2]}{directive}",
+              flush=True)
+
+    def _failed(self, test, error):
+        for line in self._exc_info_to_string(error, test).splitlines():
+            print(f"# {line}")
+        self._line(False, test)
+
+    def addSuccess(self, test):
+        self._line(True, test)
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self._failed(test, err)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self._failed(test, err)
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self._line(True, test, f" # SKIP {reason}")
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err:
+            self._failed(subtest, err)
+
+
 def main():
-    """Runs the tests of the calling file; the exit status says skipped when all of them were."""
-    program = unittest.main(module="__main__", verbosity=2, exit=False)
-    result = program.result
-    if not result.wasSuccessful():
-        sys.exit(1)
-    sys.exit(SKIPPED if result.testsRun and len(result.skipped) == result.testsRun else os.EX_OK)
+    """Runs the calling file's tests, or those named as arguments (TestClass.test_name)."""
+    module = sys.modules["__main__"]
+    suite = (unittest.defaultTestLoader.loadTestsFromNames(sys.argv[1:], module) if sys.argv[1:]
+             else unittest.defaultTestLoader.loadTestsFromModule(module))
+    print(f"1..{suite.countTestCases()}", flush=True)
+    result = Tap()
+    suite.run(result)
+    sys.exit(0 if result.wasSuccessful() else 1)

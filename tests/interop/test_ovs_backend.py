@@ -15,7 +15,8 @@ class OvsBackend(LineTest):
         self.sockets = {name: self.directory / f"{name}.sock" for name in ("vm1", "up", "far")}
         ports = {"vm1": {"type": "vhost-user", "socket": self.sockets["vm1"], "role": "server",
                          "iommu": "off"},
-                 "up": {"type": "virtio-user", "socket": self.sockets["up"], "role": "server"}}
+                 "up": {"type": "virtio-user", "socket": self.sockets["up"], "role": "server",
+                        "queue_size": station.RING_N}}
         self.daemon = self.enter(headgate.running(self.directory / "headgate", ports))
         self.switch = self.enter(ovs.running(self.directory / "ovs"))
         self.switch.add_port("headgate", self.sockets["up"])

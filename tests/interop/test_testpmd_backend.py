@@ -15,7 +15,8 @@ class TestpmdBackend(LineTest):
         """guest - vhost-user - bridge - virtio-user - testpmd vhost. The listener starts first."""
         guest, uplink = self.directory / "vm1.sock", self.directory / "up.sock"
         ports = {"vm1": {"type": "vhost-user", "socket": guest, "role": "server", "iommu": "off"},
-                 "up": {"type": "virtio-user", "socket": uplink, "role": role}}
+                 "up": {"type": "virtio-user", "socket": uplink, "role": role,
+                        "queue_size": station.RING_N}}
 
         def start_headgate():
             return self.enter(headgate.running(self.directory / "headgate", ports))

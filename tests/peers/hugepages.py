@@ -1,8 +1,9 @@
 """Hugepages, borrowed from the kernel and given back.
 
-The peers take 2 MiB pages through memfd, so no mount is needed. What is free already is used
-first; only the difference is added to nr_hugepages, and exactly that difference is taken away
-again, so that two harnesses at once do not undo each other.
+The peers take 2 MiB pages through memfd, so no mount is needed. Pages are added to the kernel's
+number, because those that are free already may be meant for somebody else, and exactly as many are
+taken away again, so that two harnesses at once do not undo each other. Free pages are used where
+none can be added.
 """
 
 import contextlib
@@ -38,27 +39,27 @@ def _available_bytes():
 def reserve(mib):
     """Holds at least `mib` MiB of free 2 MiB pages for the body; Unavailable with the reason."""
     want_n = -(-(mib << 20) // PAGE_BYTES)
-    added_n = 0
+    with _locked():
+        added_n = _add(want_n)
     try:
-        with _locked():
-            if not TOTAL.exists():
-                raise Unavailable("this kernel has no 2 MiB hugepages")
-            missing_n = max(0, want_n - _read(FREE))
-            if missing_n * PAGE_BYTES > _available_bytes():
-                raise Unavailable(f"{mib} MiB of hugepages wanted, less memory is available")
-            before_n = _read(TOTAL)
-            if missing_n:
-                try:
-                    TOTAL.write_text(str(before_n + missing_n))
-                except OSError as error:
-                    raise Unavailable(f"cannot reserve {missing_n} hugepages ({error.strerror}): "
-                                      f"run as root, or echo {before_n + missing_n} > {TOTAL}") from None
-            added_n = _read(TOTAL) - before_n
-            if added_n < missing_n:
-                raise Unavailable(f"the kernel found {added_n} of {missing_n} hugepages: "
-                                  "memory is fragmented")
+        if added_n < want_n and _read(FREE) < want_n:
+            raise Unavailable(f"{want_n} hugepages of 2 MiB are needed and {_read(FREE)} are free: "
+                              f"as root, echo {want_n} > {TOTAL}, or free some memory")
         yield
     finally:
-        if added_n:
-            with _locked():
-                TOTAL.write_text(str(max(0, _read(TOTAL) - added_n)))
+        with _locked():
+            _add(-added_n)
+
+
+def _add(pages_n):
+    """Changes the kernel's number of pages; how many were added in fact, 0 without the right to."""
+    if not TOTAL.exists():
+        raise Unavailable("this kernel has no 2 MiB hugepages")
+    before_n = _read(TOTAL)
+    if pages_n * PAGE_BYTES > _available_bytes():
+        return 0
+    try:
+        TOTAL.write_text(str(max(0, before_n + pages_n)))
+    except OSError:
+        return 0
+    return _read(TOTAL) - before_n

@@ -58,7 +58,7 @@ class Ovs:
         if self.vsctl("get", "Open_vSwitch", ".", "dpdk_initialized") != "true":
             raise PeerFailed(f"OVS did not initialise DPDK:\n{self.daemon.tail()}")
 
-    def _call(self, *argv, timeout_s=30):
+    def _call(self, *argv, timeout_s=90):
         result = subprocess.run([str(a) for a in argv], env={**os.environ, **self.env},
                                 capture_output=True, text=True, timeout=timeout_s, check=False)
         if result.returncode:
@@ -66,7 +66,7 @@ class Ovs:
         return result.stdout.strip()
 
     def vsctl(self, *args):
-        return self._call("ovs-vsctl", f"--db=unix:{self.directory}/db.sock", "--timeout=20", *args)
+        return self._call("ovs-vsctl", f"--db=unix:{self.directory}/db.sock", "--timeout=60", *args)
 
     def appctl(self, *args):
         return self._call("ovs-appctl", "-t", self.directory / "vswitchd.ctl", *args)

@@ -70,8 +70,9 @@ def _die_with_parent():
 class Child:
     """A process of ours with its output in a log file."""
 
-    def __init__(self, argv, log, *, cpu=None, stdin=subprocess.DEVNULL, stdout=None, env=None):
-        """Starts argv; both output streams go to the file `log` unless stdout is given."""
+    def __init__(self, argv, log, *, cpu=None, stdin=subprocess.DEVNULL, stdout=None, stderr=None,
+                 env=None):
+        """Starts argv; the output streams go to the file `log` unless given."""
         self.name = pathlib.Path(argv[0]).name
         self.log = pathlib.Path(log)
 
@@ -82,7 +83,8 @@ class Child:
 
         with open(self.log, "ab") as sink:
             self.popen = subprocess.Popen(
-                [str(a) for a in argv], stdin=stdin, stdout=stdout or sink, stderr=sink,
+                [str(a) for a in argv], stdin=stdin, stdout=stdout or sink,
+                stderr=stderr or sink,
                 preexec_fn=before_exec, env={**os.environ, **(env or {})})
 
     def alive(self):

@@ -40,7 +40,8 @@ class Testpmd(Child):
         self.text = ""
         self.stopped = False
         try:
-            super().__init__(argv, directory / f"{name}.log", stdin=subprocess.PIPE, stdout=slave)
+            super().__init__(argv, directory / f"{name}.log", stdin=subprocess.PIPE, stdout=slave,
+                             stderr=slave)
         finally:
             os.close(slave)
         try:
@@ -84,7 +85,7 @@ class Testpmd(Child):
         self._check_ports(self.command("port start all"))
 
     def _check_ports(self, answer):
-        if re.search("Start ports failed|Fail", answer):
+        if re.search("Start ports failed|Fail to", answer):
             raise PeerFailed(f"testpmd could not start its ports:\n{answer}\n{self.tail(40)}")
 
     def wait_links_up(self, ports, timeout_s=20):
