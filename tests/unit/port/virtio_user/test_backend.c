@@ -101,7 +101,8 @@ static int set_up(void **state)
     assert_non_null(mkdtemp(place->dir));
     snprintf(place->path, sizeof(place->path), "%s/sock", place->dir);
     place->loop = event_base_new();
-    place->host = (struct hg_port_host){place->loop, changed, place};
+    place->host =
+        (struct hg_port_host){.loop = place->loop, .queues_changed = changed, .ctx = place};
     place->burst = aligned_alloc(alignof(struct hg_burst), sizeof(*place->burst));
     place->back = (struct back){
         .conn = {.fd = -1},
