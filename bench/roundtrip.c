@@ -113,8 +113,8 @@ static int play(double *sample_ns)
 int main(int argc, char **argv)
 {
     static double sample_ns[SAMPLES_MAX];
-    int cpu_a = argc > 1 ? atoi(argv[1]) : 0;
-    int cpu_b = argc > 2 ? atoi(argv[2]) : 1;
+    int cpu_a = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 0;
+    int cpu_b = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 1;
     pthread_t other;
     int n;
 

@@ -52,9 +52,12 @@ int latency_measure(struct stream *streams, uint64_t interval_ns, uint64_t durat
     uint64_t next_ns = hg_now_ns(), end_ns = next_ns + duration_ns;
     int rc = 0;
 
-    if (one_way_ns == NULL || round_trip_ns == NULL)
-        rc = hg_err_set(err, ENOMEM, "no memory for %zu samples", max);
-    while (rc == 0 && next_ns < end_ns && n < max) {
+    if (one_way_ns == NULL || round_trip_ns == NULL) {
+        free(one_way_ns);
+        free(round_trip_ns);
+        return hg_err_set(err, ENOMEM, "no memory for %zu samples", max);
+    }
+    while (next_ns < end_ns && n < max) {
         next_ns += interval_ns;
         while (hg_now_ns() < next_ns)
             hg_relax();
@@ -72,9 +75,9 @@ int latency_measure(struct stream *streams, uint64_t interval_ns, uint64_t durat
         if (next_ns < hg_now_ns())
             next_ns = hg_now_ns();
     }
-    if (rc == 0 && n == 0)
+    if (n == 0) {
         rc = hg_err_set(err, ETIMEDOUT, "no frame came through");
-    if (rc == 0) {
+    } else {
         printf("{\"samples\": %zu, ", n);
         print_distribution("one_way_us", one_way_ns, n);
         print_distribution("round_trip_us", round_trip_ns, n);

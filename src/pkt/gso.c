@@ -119,7 +119,7 @@ bool hg_gso_next(struct hg_gso_iter *gso, struct hg_pkt *slot, struct hg_seg *sl
 
     if (n < 0)
         return false;
-    memcpy(slot, pkt, offsetof(struct hg_pkt, headroom));
+    memcpy(slot, pkt, offsetof(struct hg_pkt, head));
     memcpy(slot->head, pkt->head, pkt->payload_offset);
     slot->len = pkt->payload_offset + bytes;
     slot->head_len = pkt->payload_offset;

@@ -48,7 +48,7 @@ static inline uint32_t hg_gso_left(const struct hg_gso_iter *gso)
 }
 
 /*
- * Makes the next segment in *slot: all fields but the headroom, HG_OL_NEEDS_CSUM set. Its slices go
+ * Makes the next segment in *slot: all fields, HG_OL_NEEDS_CSUM set. Its slices go
  * to slices[0 .. slot->seg_n) and belong to the segment for its life. False, with nothing consumed,
  * when slice_n are too few; HG_GSO_SLICES_MAX always suffice. Only while hg_gso_left() is not 0.
  */

@@ -88,7 +88,7 @@ struct hg_owned *hg_pkt_own(struct hg_pool_cache *cache, const struct hg_pkt *pk
     if (!hg_pool_take(cache, bufs, buf_n))
         return NULL;
     owned = bufs[0];
-    memcpy(&owned->pkt, pkt, offsetof(struct hg_pkt, headroom));
+    memcpy(&owned->pkt, pkt, offsetof(struct hg_pkt, head));
     memcpy(owned->pkt.head, pkt->head, pkt->head_len);
     owned->pkt.seg = owned->seg;
     owned->pkt.seg_n = (uint16_t)piece_n;

@@ -10,8 +10,7 @@
  * A packet is valid until the `done` of the receive queue it came from. Who needs it longer makes an
  * owned copy (pkt/pool.h). Transmitting never consumes a packet: flooding it to n ports is n calls.
  *
- * A slot is five cache lines: one of fields, one of headroom, three of head. The headroom is for a header
- * that is to stand right before the frame.
+ * A slot is four cache lines: one of fields, three of head.
  */
 #ifndef HG_PKT_PKT_H
 #define HG_PKT_PKT_H
@@ -26,7 +25,6 @@
 enum {
     HG_BURST_N = 32,          /* packets handled together */
     HG_HEAD_BYTES = 192,      /* private first bytes of a frame: QinQ, IPv6 and TCP with options */
-    HG_HEADROOM_BYTES = 64,   /* private bytes before them, for a driver's or a tunnel's header */
     HG_CHAIN_SEGS_MAX = 1024, /* segments of one frame: the longest descriptor chain accepted */
     HG_BURST_SEGS = 2 * HG_CHAIN_SEGS_MAX,
     HG_FRAME_BYTES_MAX = 65535 + 14 + 8, /* largest IP packet, Ethernet header, two VLAN tags */
@@ -92,17 +90,10 @@ struct hg_pkt {
     uint8_t ip_proto;
     uint32_t flow_hash; /* equal for the packets of a flow in one direction */
 
-    alignas(HG_CACHE_LINE_BYTES) uint8_t headroom[HG_HEADROOM_BYTES];
-    uint8_t head[HG_HEAD_BYTES];
+    alignas(HG_CACHE_LINE_BYTES) uint8_t head[HG_HEAD_BYTES];
 };
 
-_Static_assert(sizeof(struct hg_pkt) == 5 * HG_CACHE_LINE_BYTES, "a slot is five cache lines");
-
-/* The place of n bytes right before the frame, n <= HG_HEADROOM_BYTES; head follows them. */
-static inline uint8_t *hg_pkt_front(struct hg_pkt *pkt, size_t n)
-{
-    return (uint8_t *)pkt + offsetof(struct hg_pkt, head) - n;
-}
+_Static_assert(sizeof(struct hg_pkt) == 4 * HG_CACHE_LINE_BYTES, "a slot is four cache lines");
 
 /* What one receive call fills: packets and the segments that they borrow. One per worker, private,
  * reused; no packet outlives the receive queue's `done`. */

@@ -71,8 +71,8 @@ void hg_pool_put(struct hg_pool_cache *cache, void *const *bufs, unsigned n);
 
 /*
  * An owned packet, in buffers of a pool: this in the first one, behind it the list of pieces, behind
- * that the frame from its head on, as far as it fits; the rest in further buffers. `pkt` is complete,
- * private headroom and all, and can be transmitted as it is, any number of times.
+ * that the frame from its head on, as far as it fits; the rest in further buffers. `pkt` is complete
+ * and can be transmitted as it is, any number of times.
  */
 struct hg_owned {
     struct hg_pkt pkt; /* pkt.seg is seg[] below */

@@ -72,8 +72,7 @@ struct hg_txq {
     /*
      * Copies the n frames to the peer in order, n <= HG_BURST_N. Returns how many were dealt with, from
      * the first on: delivered, or refused one by one and counted in stats.drops. The rest found no
-     * room; the caller still has them. Frames stay the caller's in any case. May write to the
-     * headroom of the packets. Does not ask for an offload that is not in `offloads`.
+     * room; the caller still has them. Frames stay the caller's in any case. Does not ask for an offload that is not in `offloads`.
      */
     unsigned (*tx)(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n);
     atomic_bool running;
@@ -154,7 +153,7 @@ bool hg_port_name_valid(const char *name);
  * order within a flow, hands on what the receiver takes as metadata, segments and checksums in
  * software what it does not. Takes the queue's lock. Counts what is lost: as tx_full in the queue
  * when it found no room, as port_down in txq[0] when no queue runs. Workers; the packets stay the
- * caller's, unchanged but for their headroom.
+ * caller's, unchanged.
  */
 void hg_port_tx(struct hg_port *port, struct hg_pkt *const *pkts, unsigned n);
 

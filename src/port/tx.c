@@ -114,7 +114,7 @@ static void put_summed(struct scratch *s, const struct hg_pkt *pkt)
 {
     struct hg_pkt *slot = &s->slot[s->slot_n];
 
-    memcpy(slot, pkt, offsetof(struct hg_pkt, headroom));
+    memcpy(slot, pkt, offsetof(struct hg_pkt, head));
     memcpy(slot->head, pkt->head, pkt->head_len);
     if (!hg_csum_finish(slot)) {
         drop(s->q, HG_DROP_TX_NO_OFFLOAD, 1);

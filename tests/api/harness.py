@@ -57,7 +57,10 @@ class Daemon:
         try:
             if body is not None and not isinstance(body, (str, bytes)):
                 body = json.dumps(body)
-            connection.request(method, path, body, headers or {})
+            try:
+                connection.request(method, path, body, headers or {})
+            except BrokenPipeError:
+                pass  # refused before all of it was sent; the answer is there
             response = connection.getresponse()
             text = response.read().decode()
             is_json = response.headers.get("Content-Type") == "application/json"

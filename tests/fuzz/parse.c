@@ -83,6 +83,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_offsets(&pkt);
     check_request(&pkt);
     ASAN_UNPOISON_MEMORY_REGION(pkt.head + pkt.head_len, HG_HEAD_BYTES - pkt.head_len);
-    require(memcmp(&pkt, &other, offsetof(struct hg_pkt, headroom)) == 0);
+    require(memcmp(&pkt, &other, offsetof(struct hg_pkt, head)) == 0);
     return 0;
 }

@@ -17,7 +17,6 @@
 #include "virtio/net_hdr.h"
 #include "wire/eth.h"
 
-_Static_assert((int)HG_HEADROOM_BYTES >= (int)HG_NET_HDR_BYTES, "the header fits before the frame");
 _Static_assert((int)HG_VU_BUF_BYTES >= (int)HG_NET_HDR_BYTES + (int)HG_HEAD_BYTES,
                "the head fits into the first buffer");
 
@@ -97,21 +96,21 @@ static bool receive(struct hg_vu_side *side, struct hg_split_drv *drv, struct re
 {
     struct hg_drv_used used = r->used[r->next++];
     const uint8_t *buf = hg_vu_buf(side, used.id);
-    uint32_t copied = hg_min_u32(used.len, HG_NET_HDR_BYTES + HG_HEAD_BYTES);
+    const uint8_t *frame = buf + HG_NET_HDR_BYTES;
     struct hg_net_hdr hdr;
 
     if (hg_unlikely(used.len < sizeof(hdr))) {
         drop(stats, HG_DROP_RUNT);
         return false;
     }
-    hg_shm_in(pkt->head - sizeof(hdr), buf, copied);
-    memcpy(&hdr, pkt->head - sizeof(hdr), sizeof(hdr));
+    hg_shm_in(&hdr, buf, sizeof(hdr));
     pkt->len = used.len - (uint32_t)sizeof(hdr);
-    pkt->head_len = (uint16_t)(copied - sizeof(hdr));
+    pkt->head_len = (uint16_t)hg_min_u32(pkt->len, HG_HEAD_BYTES);
+    hg_shm_in_short(pkt->head, frame, pkt->head_len);
     pkt->seg = &b->seg[b->seg_n];
     pkt->seg_n = 0;
-    if (used.len > copied)
-        lend(b, pkt, buf + copied, used.len - copied);
+    if (pkt->len > pkt->head_len)
+        lend(b, pkt, frame + pkt->head_len, pkt->len - pkt->head_len);
     if (hg_unlikely(hdr.num_buffers > 1) &&
         !lend_merged(side, drv, r, hdr.num_buffers - 1u, b, pkt)) {
         drop(stats, HG_DROP_BAD_DESCRIPTOR);
@@ -209,19 +208,6 @@ static void disarm(struct hg_rxq *q)
         hg_split_drv_disarm(drv);
 }
 
-/* Writes the virtio header right before the head, where one copy takes both. A driver does not vouch
- * for checksums (5.1.6.2.1), and num_buffers is not its field. */
-static const uint8_t *front(struct hg_pkt *pkt)
-{
-    struct hg_net_hdr hdr;
-    uint8_t *at = pkt->head - sizeof(hdr);
-
-    hg_net_hdr_write(&hdr, pkt, 0);
-    hdr.flags &= HG_NET_HDR_F_NEEDS_CSUM;
-    memcpy(at, &hdr, sizeof(hdr));
-    return at;
-}
-
 /* Where the next byte of a frame goes, over a run of free buffers. */
 struct cursor {
     const struct hg_vu_side *side;
@@ -248,14 +234,19 @@ static void append(struct cursor *to, const uint8_t *from, uint32_t len)
 }
 
 /* Copies a frame into the next n free buffers and adds them as a chain. */
-static void transmit(struct hg_vu_side *side, struct hg_split_drv *drv, struct hg_pkt *pkt,
+static void transmit(struct hg_vu_side *side, struct hg_split_drv *drv, const struct hg_pkt *pkt,
                      unsigned n)
 {
     struct cursor to = {.side = side, .drv = drv};
+    struct hg_net_hdr hdr;
     struct hg_drv_buf bufs[HG_VU_QUEUE_SIZE_MIN];
     uint32_t left = HG_NET_HDR_BYTES + pkt->len;
 
-    append(&to, front(pkt), HG_NET_HDR_BYTES + (uint32_t)pkt->head_len);
+    /* A driver does not vouch for checksums (5.1.6.2.1), and num_buffers is not its field. */
+    hg_net_hdr_write(&hdr, pkt, 0);
+    hdr.flags &= HG_NET_HDR_F_NEEDS_CSUM;
+    append(&to, (const uint8_t *)&hdr, sizeof(hdr));
+    append(&to, pkt->head, pkt->head_len);
     for (unsigned i = 0; i < pkt->seg_n; i++)
         append(&to, pkt->seg[i].addr, pkt->seg[i].len);
     for (unsigned i = 0; i < n; i++) {
@@ -283,7 +274,7 @@ static unsigned tx(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
     if (hg_unlikely(drv == NULL))
         return 0;
     for (; sent < n; sent++) {
-        struct hg_pkt *pkt = pkts[sent];
+        const struct hg_pkt *pkt = pkts[sent];
         unsigned buf_n = (HG_NET_HDR_BYTES + pkt->len + HG_VU_BUF_BYTES - 1) / HG_VU_BUF_BYTES;
 
         if (drv->free_n < buf_n)

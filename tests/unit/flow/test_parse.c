@@ -30,7 +30,7 @@ static void parse_head(unsigned head_len)
     pkt.vlan_tci = 99;
     hg_parse(&pkt);
     hg_parse(&other);
-    assert_memory_equal(&pkt, &other, offsetof(struct hg_pkt, headroom));
+    assert_memory_equal(&pkt, &other, offsetof(struct hg_pkt, head));
 }
 
 static void parse_whole(void)
