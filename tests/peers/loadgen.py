@@ -26,7 +26,9 @@ class Loadgen(Child):
         # It first shows every address to the switch, 20,000 a second and side, twice.
         self.until_measuring_s = ATTACH_TIMEOUT_S + macs / 10000 + 2 * warmup_s
         self.timeout_s = self.until_measuring_s + 3 * seconds
-        super().__init__(argv, directory / "loadgen.log", stdout=subprocess.PIPE)
+        log = directory / "loadgen.log"
+        log.unlink(missing_ok=True)     # an earlier run's words must not be taken for this one's
+        super().__init__(argv, log, stdout=subprocess.PIPE)
 
     def wait_measuring(self):
         """Until the switch is attached and warm, and the measured interval begins."""
