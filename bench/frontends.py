@@ -59,11 +59,12 @@ class Loadgen:
     def offers(self, _cell):
         return True
 
-    def run(self, directory, cell, system, *, seconds, warmup_s, verify=False):
+    def run(self, directory, cell, system, *, seconds, warmup_s, queue_size,
+            verify=False):
         role = "server" if system.front_end_listens else "client"
         child = loadgen.Loadgen(directory, [(socket, role) for socket in system.sockets],
                                 size=cell.size, macs=cell.macs, dirs=cell.dirs, seconds=seconds,
-                                warmup_s=warmup_s, verify=verify)
+                                warmup_s=warmup_s, queue_size=queue_size, verify=verify)
         try:
             child.wait_measuring()
             with contention.watching(child.popen.pid, system.pid) as watch:
@@ -84,12 +85,14 @@ class TestpmdFrontEnd:
     def offers(self, cell):
         return not cell.tso or cell.macs == 1
 
-    def run(self, directory, cell, system, *, seconds, warmup_s, verify=False):
+    def run(self, directory, cell, system, *, seconds, warmup_s, queue_size,
+            verify=False):
         del verify
         sources = [self._source(directory, 0, cell, 10, 11),
                    self._source(directory, 1, cell, 11, 10) if cell.dirs == 2
                    else "net_null0,no-rx=1"]
-        ports = [testpmd.virtio_user_vdev(n, socket, server=system.front_end_listens)
+        ports = [testpmd.virtio_user_vdev(n, socket, server=system.front_end_listens,
+                                          queue_size=queue_size)
                  for n, socket in enumerate(system.sockets)]
         buffers = ({"buffer_bytes": 65535, "buffers_n": 8192} if cell.tso
                    else {"buffers_n": 65536})

@@ -50,8 +50,8 @@ def roundtrip_ns():
     return float(answer.stdout.split()[0])
 
 
-def run_cell(directory, cell, opened, front_end, *, rounds_n, seconds, warmup_s, verify=False,
-             patient=True, progress=lambda run: None):
+def run_cell(directory, cell, opened, front_end, *, rounds_n, seconds, warmup_s, queue_size,
+             verify=False, patient=True, progress=lambda run: None):
     """At least rounds_n rounds in one placement; the list of Runs.
 
     patient: runs that were disturbed are repeated, and up to twice as many rounds made; else what
@@ -67,7 +67,7 @@ def run_cell(directory, cell, opened, front_end, *, rounds_n, seconds, warmup_s,
             system = opened[name]
             result = _run_undisturbed(system, TRIES_N if patient else 1, functools.partial(
                 front_end.run, directory, cell, system, seconds=seconds, warmup_s=warmup_s,
-                verify=verify))
+                queue_size=queue_size, verify=verify))
             after_ns = roundtrip_ns()
             runs.append(Run(cell, name, number, result, (before_ns, after_ns)))
             progress(runs[-1])

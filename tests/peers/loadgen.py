@@ -14,19 +14,20 @@ class Loadgen(Child):
     """A running loadgen; finish() waits for its figures."""
 
     def __init__(self, directory, ports, *, size, macs, dirs, seconds, warmup_s, verify=False,
-                 buffers=None):
+                 queue_size=1024):
         """ports: two (socket, role), role client (it connects) or server (it listens)."""
         argv = [built("bench/loadgen")]
         for socket, role in ports:
             argv += ["--port", f"{socket},{role}"]
         argv += ["--size", size, "--macs", macs, "--dirs", dirs, "--seconds", seconds,
-                 "--warmup", warmup_s, "--cpu", CPU]
+                 "--warmup", warmup_s, "--cpu", CPU, "--queue-size", queue_size]
         argv += ["--verify"] if verify else []
-        argv += ["--buffers", buffers] if buffers else []
         # It first shows every address to the switch, 20,000 a second and side, twice.
         self.until_measuring_s = ATTACH_TIMEOUT_S + macs / 10000 + 2 * warmup_s
         self.timeout_s = self.until_measuring_s + 3 * seconds
-        super().__init__(argv, directory / "loadgen.log", stdout=subprocess.PIPE)
+        log = directory / "loadgen.log"
+        log.unlink(missing_ok=True)     # an earlier run's words must not be taken for this one's
+        super().__init__(argv, log, stdout=subprocess.PIPE)
 
     def wait_measuring(self):
         """Until the switch is attached and warm, and the measured interval begins."""
