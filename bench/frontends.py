@@ -39,7 +39,7 @@ class Cell:
 class Result:
     """What one run delivered, all directions summed; counts are None where not checked.
 
-    waited_share: of the time one of the two busy threads wanted its CPU, how much it did not get it.
+    waited_share: of the time that a busy thread wanted its CPU, how much it did not get it.
     front_end_idle_share: of the front-end's cycles; near 0, the front-end limits the switch.
     """
     pps: float

@@ -5,7 +5,7 @@ import sys
 import unittest
 
 from peers import frames, station
-from peers.process import Unavailable, private_dir
+from peers.process import Unavailable, end_cleanly_on_signals, private_dir
 
 A, B = 10, 11                   # groups of the two ends' addresses
 # Frames that fit a ring of 1024: in one descriptor each, and in chains of 128 bytes each.
@@ -66,8 +66,8 @@ class Tap(unittest.TestResult):
     """Prints the Test Anything Protocol, a line as each test ends."""
 
     def _line(self, ok, test, directive=""):
-        print(f"{'ok' if ok else 'not ok'} {self.testsRun} - {test.id().partition('.')[2]}{directive}",
-              flush=True)
+        name = test.id().partition(".")[2]
+        print(f"{'ok' if ok else 'not ok'} {self.testsRun} - {name}{directive}", flush=True)
 
     def _failed(self, test, error):
         for line in self._exc_info_to_string(error, test).splitlines():
@@ -97,6 +97,7 @@ class Tap(unittest.TestResult):
 
 def main():
     """Runs the calling file's tests, or those named as arguments (TestClass.test_name)."""
+    end_cleanly_on_signals()
     module = sys.modules["__main__"]
     suite = (unittest.defaultTestLoader.loadTestsFromNames(sys.argv[1:], module) if sys.argv[1:]
              else unittest.defaultTestLoader.loadTestsFromModule(module))

@@ -40,11 +40,11 @@ class OvsBackend(LineTest):
 
     def test_verified_load(self):
         """Numbered and checked frames at full rate, both ways, through both switches."""
+        ends = [(self.sockets["vm1"], "client"), (self.sockets["far"], "server")]
         for size in (64, 1500):
             with self.subTest(size=size):
-                self.check_load(loadgen.run(
-                    self.directory, [(self.sockets["vm1"], "client"), (self.sockets["far"], "server")],
-                    size=size, macs=16, dirs=2, seconds=1, verify=True))
+                self.check_load(loadgen.run(self.directory, ends, size=size, macs=16, dirs=2,
+                                            seconds=1, verify=True))
 
 
 if __name__ == "__main__":

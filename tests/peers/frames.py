@@ -43,7 +43,8 @@ def filling(length, sequence):
     """Bytes that tell their frame and their place in it: a swap or a shift shows."""
     word = sequence * 2654435761 & 0xFFFFFFFF
     words = (length + 3) // 4
-    return struct.pack(f">{words}I", *((word + 40503 * i) & 0xFFFFFFFF for i in range(words)))[:length]
+    values = ((word + 40503 * i) & 0xFFFFFFFF for i in range(words))
+    return struct.pack(f">{words}I", *values)[:length]
 
 
 def udp_frame(size, source, destination, sequence):

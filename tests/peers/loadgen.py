@@ -39,7 +39,8 @@ class Loadgen(Child):
             answer, _ = self.popen.communicate(timeout=self.timeout_s)
         except subprocess.TimeoutExpired:
             self.stop()
-            raise PeerFailed(f"loadgen did not end within {self.timeout_s} s:\n{self.tail()}") from None
+            raise PeerFailed(f"loadgen did not end within {self.timeout_s} s:\n"
+                             f"{self.tail()}") from None
         if self.popen.returncode:
             raise PeerFailed(f"loadgen: status {self.popen.returncode}:\n{self.tail()}")
         return json.loads(answer)

@@ -62,7 +62,7 @@ class Ovs:
         result = subprocess.run([str(a) for a in argv], env={**os.environ, **self.env},
                                 capture_output=True, text=True, timeout=timeout_s, check=False)
         if result.returncode:
-            raise PeerFailed(f"{argv[0]} {' '.join(map(str, argv[1:4]))}...: {result.stderr.strip()}")
+            raise PeerFailed(f"{' '.join(map(str, argv[:4]))}...: {result.stderr.strip()}")
         return result.stdout.strip()
 
     def vsctl(self, *args):

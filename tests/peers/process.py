@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -63,6 +64,15 @@ def wait_until(condition, timeout_s, what):
         time.sleep(0.05)
 
 
+def end_cleanly_on_signals():
+    """Makes SIGTERM and SIGHUP leave through every `finally`, as SIGINT does: what was borrowed is
+    given back also when a time limit ends the harness."""
+    def leave(number, _frame):
+        sys.exit(128 + number)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+
+
 def _die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -93,7 +103,8 @@ class Child:
     def expect_alive(self):
         """PeerFailed, with the end of the log, when the process is gone."""
         if not self.alive():
-            raise PeerFailed(f"{self.name} ended with status {self.popen.returncode}:\n{self.tail()}")
+            raise PeerFailed(f"{self.name} ended with status {self.popen.returncode}:\n"
+                             f"{self.tail()}")
 
     def tail(self, lines_n=15):
         text = self.log.read_text(errors="replace") if self.log.exists() else ""

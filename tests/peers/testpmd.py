@@ -81,7 +81,7 @@ class Testpmd(Child):
         self.command(f"start tx_first {tx_first_bursts}" if tx_first_bursts else "start")
 
     def start_ports(self):
-        """For a testpmd that was started without (--disable-device-start), or whose were stopped."""
+        """For ports that were not started (--disable-device-start) or that were stopped."""
         self._check_ports(self.command("port start all"))
 
     def _check_ports(self, answer):
@@ -130,14 +130,16 @@ class Testpmd(Child):
         """Reads what testpmd says while it quits: a full terminal would block it."""
         deadline = time.monotonic() + timeout_s
         while self.alive() and time.monotonic() < deadline:
-            if select.select([self.terminal], [], [], 0.05)[0] and not os.read(self.terminal, 65536):
+            readable = select.select([self.terminal], [], [], 0.05)[0]
+            if readable and not os.read(self.terminal, 65536):
                 return
 
 
 def parse_forward_stats(text):
     """The per-port counters and the cycles per packet of `show fwd stats all`."""
     ports = {}
-    for block in re.finditer(r"Forward statistics for port (\d+)\s+-+\n(.*?)\n\s*-{20,}", text, re.S):
+    for block in re.finditer(r"Forward statistics for port (\d+)\s+-+\n(.*?)\n\s*-{20,}", text,
+                             re.S):
         rx = re.search(r"RX-packets:\s*(\d+)\s+RX-dropped:\s*(\d+)", block[2])
         tx = re.search(r"TX-packets:\s*(\d+)\s+TX-dropped:\s*(\d+)", block[2])
         ports[int(block[1])] = {"rx": int(rx[1]), "rx_dropped": int(rx[2]),
