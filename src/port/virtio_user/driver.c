@@ -53,7 +53,7 @@ static const struct hg_port_option options[] = {
                     .type = HG_OPTION_UINT,
                     .min = HG_VU_QUEUE_SIZE_MIN,
                     .max = HG_VU_QUEUE_SIZE_MAX,
-                    .preset = 256,
+                    .preset = 1024, /* 256 lose a burst whenever the back-end is not scheduled */
                     .help = "Descriptors, and buffers, of each queue; a power of two."},
 };
 
