@@ -116,7 +116,8 @@ static int serve(struct daemon *d, struct hg_err *err)
     int rc;
 
     d->api = (struct hg_api){.sw = d->sw, .config = d->config};
-    if ((rc = hg_http_new(&d->http, d->loop, d->listening.fd, hg_api_answer, &d->api, err)) < 0) {
+    if ((rc = hg_http_new(&d->http, d->loop, d->listening.listener.fd, hg_api_answer, &d->api,
+                          err)) < 0) {
         return rc;
     }
     if (!d->config->file) {
@@ -136,11 +137,11 @@ static int run_switch(struct daemon *d, struct hg_err *err)
     int rc = hg_switch_new(&d->sw, d->loop, d->config, err);
 
     if (rc < 0) {
-        close(d->listening.fd);
+        close(d->listening.listener.fd);
         return rc;
     }
     if ((rc = populate(d, err)) < 0) {
-        close(d->listening.fd);
+        close(d->listening.listener.fd);
     } else {
         rc = serve(d, err);
     }

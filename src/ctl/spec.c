@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/bits.h"
-#include "base/runtime.h"
+#include "base/sock.h"
 #include "ctl/drivers.h"
 #include "ctl/quote.h"
 

@@ -183,8 +183,7 @@ void hg_vu_session_begin(struct hg_vu_port *vu, int fd)
     vu->begun_ns = hg_now_ns();
     vu->sessions_n++;
     vu->broken[0] = '\0';
-    hg_log_limited(HG_LOG_INFO, vu->log_name, "connected to a back-end, %s",
-                   hg_link_path(&vu->link));
+    hg_log_limited(HG_LOG_INFO, vu->log_name, "connected to a back-end, %s", vu->link.path);
     if (vu->readable == NULL || vu->writable == NULL || vu->watch == NULL ||
         event_add(vu->readable, NULL) != 0 || event_add(vu->watch, &period) != 0)
         hg_vu_session_end(vu, "no memory for the session's events");
