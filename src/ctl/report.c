@@ -188,10 +188,10 @@ static json_t *queues(const struct hg_switch_port *entry)
 
         hg_totals_add_rx(&rx, rxq);
         hg_totals_add_tx(&tx, txq);
-        object =
-            json_pack("{s:i, s:o, s:o, s:b, s:b}", "index", (int)i, "rx",
-                      direction(&rx, "replicated"), "tx", direction(&tx, "segmented"), "rx_running",
-                      atomic_load(&rxq->running), "tx_running", atomic_load(&txq->running));
+        object = json_pack("{s:i, s:o, s:o, s:b, s:b}", "index", (int)i, "rx",
+                           direction(&rx, "replicated"), "tx", direction(&tx, "segmented"),
+                           "rx_running", atomic_load_explicit(&rxq->running, memory_order_relaxed),
+                           "tx_running", atomic_load_explicit(&txq->running, memory_order_relaxed));
         if (object && entry->queue[i].polled) {
             json_object_set_new(object, "worker", json_integer(entry->queue[i].worker));
         }

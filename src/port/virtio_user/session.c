@@ -66,8 +66,8 @@ static void start_queues(struct hg_vu_port *vu)
         start_side(vu, &pair->tx);
         pair->rxq.fd = pair->rx.call_fd;
         atomic_store_explicit(&pair->txq.offloads, offloads, memory_order_relaxed);
-        atomic_store_explicit(&pair->rxq.running, true, memory_order_release);
-        atomic_store_explicit(&pair->txq.running, true, memory_order_release);
+        atomic_store_explicit(&pair->rxq.running, true, memory_order_relaxed);
+        atomic_store_explicit(&pair->txq.running, true, memory_order_relaxed);
     }
     vu->running = true;
     announce(vu, vu->front.pair_n);
@@ -81,8 +81,8 @@ static void stop_queues(struct hg_vu_port *vu)
     for (unsigned i = 0; i < vu->port->queue_n; i++) {
         struct hg_vu_pair *pair = &vu->pair[i];
 
-        atomic_store_explicit(&pair->rxq.running, false, memory_order_release);
-        atomic_store_explicit(&pair->txq.running, false, memory_order_release);
+        atomic_store_explicit(&pair->rxq.running, false, memory_order_relaxed);
+        atomic_store_explicit(&pair->txq.running, false, memory_order_relaxed);
         hg_qsbr_publish(&pair->rx.live, NULL);
         hg_qsbr_publish(&pair->tx.live, NULL);
     }
