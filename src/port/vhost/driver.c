@@ -11,7 +11,7 @@
 #include "port/vhost/vhost.h"
 #include "virtio/features.h"
 
-/* What a peer may negotiate; why not more is in docs/decisions/0008. */
+/* What a peer may negotiate; why not more is in docs/decisions/0008-features-offered.md. */
 #define OFFER                                                                                      \
     (HG_BIT(HG_VIRTIO_NET_F_CSUM) | HG_BIT(HG_VIRTIO_NET_F_GUEST_CSUM) |                           \
      HG_BIT(HG_VIRTIO_NET_F_MTU) | HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO4) |                            \
