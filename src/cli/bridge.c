@@ -65,6 +65,8 @@ static void print_bridge(const json_t *bridge)
            hg_field_number(bridge, "fdb.port_max"));
     printf("  %-14s %" PRIu64 " s after the last frame\n", "forgotten",
            hg_field_number(bridge, "fdb.age_s"));
+    printf("  %-14s %" PRIu64 " times for want of room\n", "not learned",
+           hg_field_number(bridge, "fdb.refused"));
 }
 
 enum hg_cli_status hg_cli_bridge_show(const struct hg_cli *cli, int argc, char **argv)

@@ -29,7 +29,8 @@ def tells_what_there_is():
         assert any(f"path={daemon.directory}/vm1.sock" in line for line in port["qemu"]), port
         assert daemon.get("/v1/bridges") == [
             {"name": "br0", "ports": ["vm1", "vm2"],
-             "fdb": {"addresses": 0, "age_s": 300, "max": 65536, "port_max": 16384}}]
+             "fdb": {"addresses": 0, "age_s": 300, "max": 65536, "port_max": 16384,
+                     "refused": 0}}]
         assert daemon.get("/v1/fdb") == []
         assert daemon.get("/v1/version")["version"]
 
