@@ -131,3 +131,15 @@ void hg_cli_print_json(const json_t *value)
     json_dumpf(value, stdout, JSON_INDENT(1));
     putchar('\n');
 }
+
+enum hg_cli_status hg_cli_show(const struct hg_cli *cli, json_t *value,
+                               void (*print)(const struct hg_cli *cli, const json_t *value))
+{
+    if (cli->json) {
+        hg_cli_print_json(value);
+    } else {
+        print(cli, value);
+    }
+    json_decref(value);
+    return HG_CLI_OK;
+}
