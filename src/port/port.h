@@ -72,7 +72,8 @@ struct hg_txq {
     /*
      * Copies the n frames to the peer in order, n <= HG_BURST_N. Returns how many were dealt with, from
      * the first on: delivered, or refused one by one and counted in stats.drops. The rest found no
-     * room; the caller still has them. Frames stay the caller's in any case. Does not ask for an offload that is not in `offloads`.
+     * room; the caller still has them. Frames stay the caller's in any case. None of them asks for an
+     * offload that is not in `offloads`.
      */
     unsigned (*tx)(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n);
     atomic_bool running;
