@@ -74,9 +74,9 @@ int hg_config_set_api(struct hg_config *config, const char *path, struct hg_err 
     size_t length = strlen(path);
 
     if (path[0] != '/' || path[length - 1] == '/' || length >= sizeof(config->api)) {
-        return hg_err_set(
-            err, EINVAL, "api: found %s; expected the absolute path of a socket, at most %zu bytes",
-            hg_quote(path).text, sizeof(config->api) - 1);
+        return hg_err_set(err, EINVAL,
+                          "found %s; expected the absolute path of a socket, at most %zu bytes",
+                          hg_quote(path).text, sizeof(config->api) - 1);
     }
     memcpy(config->api, path, length + 1);
     return 0;

@@ -28,8 +28,11 @@ static int open_dir(const char *dir, struct hg_err *err)
     int fd;
 
     if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
-        return hg_err_set(err, errno, "api: cannot make the directory %s: %s", dir,
-                          strerrordesc_np(errno));
+        return hg_err_set(
+            err, errno,
+            "api: cannot make the directory %s: %s; the one above it must exist and be "
+            "writable",
+            dir, strerrordesc_np(errno));
     }
     fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0) {
@@ -57,14 +60,20 @@ static int open_dir(const char *dir, struct hg_err *err)
     return fd;
 }
 
+static bool is_socket(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
 /* Whether the file at the address is a socket that nobody answers. */
 static bool is_leftover(const struct sockaddr_un *address)
 {
-    struct stat st;
     bool refused;
     int fd;
 
-    if (lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+    if (!is_socket(address->sun_path)) {
         return false;
     }
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -107,6 +116,10 @@ static int claim(int fd, const char *path, struct hg_err *err)
         unlink(path);
         rc = bind_private(fd, &address);
     }
+    if (rc == -EADDRINUSE && !is_socket(path)) {
+        return hg_err_set(err, EEXIST,
+                          "api: %s is there and is no socket; expected a path that is free", path);
+    }
     if (rc == -EADDRINUSE) {
         return hg_err_set(err, EADDRINUSE,
                           "api: %s is in use; is another headgate running? Expected a path of its "
@@ -117,7 +130,9 @@ static int claim(int fd, const char *path, struct hg_err *err)
         rc = -errno;
         unlink(path);
     }
-    return rc < 0 ? hg_err_set(err, -rc, "api: cannot listen on %s: %s", path, strerrordesc_np(-rc))
+    return rc < 0 ? hg_err_set(err, -rc,
+                               "api: cannot listen on %s: %s; its directory must be writable", path,
+                               strerrordesc_np(-rc))
                   : 0;
 }
 

@@ -109,7 +109,9 @@ def touches_no_file_that_is_no_socket():
         (path / "api.sock").write_text("precious")
         file = path / "headgate.yaml"
         file.write_text(config(path))
-        assert client("run", "-c", file)[0] == 1
+        assert client("run", "-c", file) == (
+            1, "", f"headgate: api: {path}/api.sock is there and is no socket; expected a path that is "
+            "free\n")
         assert (path / "api.sock").read_text() == "precious"
 
 

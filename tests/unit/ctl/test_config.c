@@ -76,7 +76,7 @@ static void says_what_a_key_wants(void **state)
         {FORTY FORTY ": 1\n",
          "1:1: unknown key 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...' in a configuration; "
          "expected one of api, workers, memory, bridges, ports"},
-        {"api: x.sock\n", "1:6: api: found 'x.sock'; expected the absolute path of a socket, at "
+        {"api: x.sock\n", "1:6: found 'x.sock'; expected the absolute path of a socket, at "
                           "most 107 bytes"},
         {"api: [1]\n", "1:6: found a list; expected the absolute path of a socket"},
         {"api:\n", "1:5: found nothing; expected the absolute path of a socket"},
