@@ -156,6 +156,15 @@ static enum hg_cli_status not_found(int argc, char **argv)
 
 /* --- help ------------------------------------------------------------------------------------ */
 
+/* Where the API's socket is when nobody says. */
+static void print_socket(void)
+{
+    char path[HG_SOCKET_PATH_BYTES];
+
+    hg_runtime_api(path, sizeof(path));
+    printf("\nWithout -s the socket is %s.\n", path);
+}
+
 static void help_command(const struct hg_cli_command *command)
 {
     printf("headgate %s%s%s\n\n%s\n", command->name, command->operands[0] ? " " : "",
@@ -167,6 +176,9 @@ static void help_command(const struct hg_cli_command *command)
         if (strchr(command->options, option_texts[i].letter)) {
             printf("%s\n", option_texts[i].text);
         }
+    }
+    if (strchr(command->options, 's') && !strchr(command->options, 'c')) {
+        print_socket(); /* a configuration may name another */
     }
 }
 
@@ -192,7 +204,8 @@ static enum hg_cli_status help(const struct hg_cli *cli, int argc, char **argv)
     for (size_t i = 0; i < HG_ARRAY_N(option_texts); i++) {
         printf("%s\n", option_texts[i].text);
     }
-    printf("\n`headgate help COMMAND` shows a command's operands and the options that it takes;\n"
+    print_socket();
+    printf("`headgate help COMMAND` shows a command's operands and the options that it takes;\n"
            "headgate(1) and headgate.yaml(5) tell the rest.\n");
     return HG_CLI_OK;
 }
