@@ -272,6 +272,16 @@ static enum hg_cli_status check_options(const struct hg_cli_command *command, co
     return HG_CLI_OK;
 }
 
+/* A full disk behind standard output is a failure of a command that had none. */
+static enum hg_cli_status written(enum hg_cli_status status)
+{
+    bool failed = fflush(stdout) != 0 || ferror(stdout);
+
+    return failed && status == HG_CLI_OK
+               ? hg_cli_fail(HG_CLI_REFUSED, "standard output does not take all of the answer")
+               : status;
+}
+
 int hg_cli_main(const struct hg_cli_command *own, size_t n, int argc, char **argv)
 {
     static char program[] = "headgate"; /* as getopt begins its messages */
@@ -304,5 +314,5 @@ int hg_cli_main(const struct hg_cli_command *own, size_t n, int argc, char **arg
         return HG_CLI_USAGE;
     }
     running = command->name;
-    return command->run(&cli, argc - words, argv + words);
+    return written(command->run(&cli, argc - words, argv + words));
 }

@@ -7,6 +7,7 @@
 import json
 import os
 import shutil
+import subprocess
 
 from harness import HEADGATE, client, directory, run_tests, running
 
@@ -98,6 +99,14 @@ def says_that_somebody_else_is_there():
                            "started `headgate run` there, or root\n"), got
 
 
+def says_that_its_answer_was_lost():
+    with open("/dev/full", "w", encoding="ascii") as full:
+        result = subprocess.run([HEADGATE, "version"], stdout=full, stderr=subprocess.PIPE, text=True,
+                                timeout=10, check=False)
+    assert (result.returncode, result.stderr) == (
+        1, "headgate: standard output does not take all of the answer\n"), result
+
+
 def knows_a_wrong_command_line():
     for argv, sentence in [
             ([], "no command; `headgate help` lists them"),
@@ -139,6 +148,7 @@ run_tests([
     shows_bridges_and_counters,
     says_that_nobody_is_there,
     says_that_somebody_else_is_there,
+    says_that_its_answer_was_lost,
     knows_a_wrong_command_line,
     helps_with_every_command,
 ])
