@@ -96,7 +96,7 @@ struct hg_port_host {
 
 /* What a peer negotiated and where a session stands, for `port show`. */
 struct hg_port_status {
-    char state[16];          /* "up", "down", "waiting", "broken" */
+    char state[16];          /* "up", "waiting", "broken" */
     char text[200];          /* a sentence: what state it is in and what it waits for */
     char peer_features[256]; /* names, separated by spaces */
     unsigned queue_pairs;    /* running */
