@@ -150,7 +150,8 @@ enum hg_cli_status hg_cli_port_add(const struct hg_cli *cli, int argc, char **ar
     json_t *body;
     json_t *port;
 
-    if ((status = hg_cli_operands(argc, 1, 64, "a NAME, type=TYPE, bridge=BRIDGE and more"))) {
+    if ((status = hg_cli_operands(argc, 1, 64,
+                                  "a NAME, type=TYPE, bridge=BRIDGE and what the type needs"))) {
         return status;
     }
     if (!(body = describe(argc, argv))) {

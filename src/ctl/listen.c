@@ -21,8 +21,11 @@ static int open_dir(const char *dir, struct hg_err *err)
     int fd;
 
     if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
-        return hg_err_set(err, errno, "api: cannot make the directory %s: %s", dir,
-                          strerrordesc_np(errno));
+        return hg_err_set(
+            err, errno,
+            "api: cannot make the directory %s: %s; the one above it must exist and be "
+            "writable",
+            dir, strerrordesc_np(errno));
     }
     fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0) {
@@ -67,6 +70,11 @@ static int claim(struct hg_listen *listening, struct hg_err *err)
     struct hg_err why;
     int rc = hg_sock_listen(&listening->listener, listening->path, SOCKET_MODE, BACKLOG, &why);
 
+    if (rc == -EEXIST) {
+        return hg_err_set(err, EEXIST,
+                          "api: %s is there and is no socket; expected a path that is free",
+                          listening->path);
+    }
     if (rc == -EADDRINUSE) {
         return hg_err_set(err, EADDRINUSE,
                           "api: %s is in use; is another headgate running? Expected a path of its "

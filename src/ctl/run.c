@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -33,6 +34,20 @@ static void raise_descriptor_limit(void)
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/* Where one of the standard descriptors is closed, the next socket would take its number, and a peer
+ * would be sent the log. */
+static void occupy_standard_descriptors(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
     }
 }
 
@@ -154,6 +169,7 @@ int hg_run(const struct hg_config *config, struct hg_err *err)
     struct daemon d = {.config = config};
     int rc;
 
+    occupy_standard_descriptors();
     raise_descriptor_limit();
     signal(SIGPIPE, SIG_IGN);
     if ((rc = open_loop(&d, err)) == 0 &&

@@ -97,7 +97,7 @@ struct hg_port_host {
 
 /* What a peer negotiated and where a session stands, for `port show`. */
 struct hg_port_status {
-    char state[16];          /* "up", "down", "waiting", "broken" */
+    char state[16];          /* "up", "waiting", "broken" */
     char text[200];          /* a sentence: what state it is in and what it waits for */
     char peer_features[256]; /* names, separated by spaces */
     unsigned queue_pairs;    /* running */
@@ -126,7 +126,10 @@ struct hg_port_driver {
     const char *help; /* a sentence */
     const struct hg_port_option *options;
     unsigned option_n;
-    /* Allocates port->driver_data, the queues, and starts. 0 or a negative errno with *err and nothing
+    /* Whether values that are good one by one are good for open() as well, without touching anything.
+     * 0 or a negative errno with *err; *option is then the index of the one to blame. NULL: always. */
+    int (*check)(const union hg_port_value *values, unsigned *option, struct hg_err *err);
+    /* Values that check() has passed. Allocates port->driver_data, the queues, and starts. 0 or a negative errno with *err and nothing
      * left behind. */
     int (*open)(struct hg_port *port, const union hg_port_value *values, struct hg_err *err);
     void (*close)(struct hg_port *port);

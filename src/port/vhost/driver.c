@@ -108,6 +108,18 @@ void hg_vhost_port_free(struct hg_port *port)
     port->queue_n = 0;
 }
 
+static int check_values(const union hg_port_value *values, unsigned *option, struct hg_err *err)
+{
+    if (values[IOMMU].uint == IOMMU_REQUIRE) {
+        *option = IOMMU;
+        return hg_err_set(
+            err, ENOTSUP,
+            "iommu: found 'require', which this version cannot keep because it offers "
+            "no IOMMU to guests; expected allow or off");
+    }
+    return 0;
+}
+
 static int open_port(struct hg_port *port, const union hg_port_value *values, struct hg_err *err)
 {
     struct hg_vhost_port_options how = {
@@ -118,11 +130,6 @@ static int open_port(struct hg_port *port, const union hg_port_value *values, st
     };
     int rc;
 
-    if (values[IOMMU].uint == IOMMU_REQUIRE)
-        return hg_err_set(err, ENOTSUP,
-                          "port '%s': iommu: require cannot be kept, this version offers no IOMMU "
-                          "to guests; use allow or off",
-                          port->name);
     rc = hg_vhost_port_new(port, &how, err);
     if (rc != 0)
         return rc;
@@ -222,6 +229,7 @@ const struct hg_port_driver hg_vhost_user_driver = {
     .help = "A virtio network device of a virtual machine or container, over a UNIX socket.",
     .options = options,
     .option_n = OPTION_N,
+    .check = check_values,
     .open = open_port,
     .close = close_port,
     .status = get_status,

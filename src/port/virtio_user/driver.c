@@ -90,14 +90,23 @@ static void release(struct hg_port *port)
     port->queue_n = 0;
 }
 
+static int check_values(const union hg_port_value *values, unsigned *option, struct hg_err *err)
+{
+    if (!hg_is_power_of_two(values[QUEUE_SIZE].uint)) {
+        *option = QUEUE_SIZE;
+        return hg_err_set(err, EINVAL,
+                          "queue_size: found '%u'; expected a power of two from %u to %u",
+                          (unsigned)values[QUEUE_SIZE].uint, (unsigned)HG_VU_QUEUE_SIZE_MIN,
+                          (unsigned)HG_VU_QUEUE_SIZE_MAX);
+    }
+    return 0;
+}
+
 static int open_port(struct hg_port *port, const union hg_port_value *values, struct hg_err *err)
 {
     struct hg_vu_port *vu;
     int rc;
 
-    if (!hg_is_power_of_two(values[QUEUE_SIZE].uint))
-        return hg_err_set(err, EINVAL, "port '%s': queue_size: %u is not a power of two",
-                          port->name, (unsigned)values[QUEUE_SIZE].uint);
     vu = allocate(port, (unsigned)values[QUEUES].uint);
     if (vu == NULL)
         return hg_err_set(err, ENOMEM, "no memory for port '%s'", port->name);
@@ -166,6 +175,7 @@ const struct hg_port_driver hg_virtio_user_driver = {
     .help = "Headgate as the guest of another switch that has a vhost-user back-end.",
     .options = options,
     .option_n = OPTION_N,
+    .check = check_values,
     .open = open_port,
     .close = close_port,
     .status = get_status,
