@@ -59,7 +59,7 @@ static int set_features(struct hg_vhost_call *call)
     if ((wanted & ~vp->offer) != 0)
         return hg_err_set(call->err, EPROTO, "features 0x%" PRIx64 " were not offered",
                           wanted & ~vp->offer);
-    if (vp->features_set && wanted != vp->features)
+    if (wanted != vp->features)
         for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
             if (hg_vhost_ring(vp, i)->started)
                 return hg_err_set(call->err, EPROTO, "features change while ring %u runs", i);
