@@ -2,7 +2,7 @@
  * A front-end that attacks through its socket, with traffic on the stage. What a single wrong message
  * leads to is tested without a worker, in tests/unit/port/vhost/test_refuse.c and test_survive.c.
  */
-#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -208,6 +208,48 @@ static void descriptors_exchanged_without_end(void **state)
     stage_recover(&stage);
 }
 
+/* Eventfds that are full, and that the front-end has made to block after handing them over. */
+static void fill_and_block(int fd)
+{
+    uint64_t most = UINT64_MAX - 1;
+
+    peer_take_signals(fd);
+    assert_int_equal(write(fd, &most, sizeof(most)), sizeof(most));
+    assert_int_equal(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK), 0);
+}
+
+static void eventfds_that_block(void **state)
+{
+    uint8_t frame[100] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5};
+    int before[4] = {attacker()->ring[0].call, attacker()->ring[1].call, attacker()->ring[1].kick,
+                     attacker()->ring[1].err};
+
+    (void)state;
+    for (unsigned i = 0; i < HG_ARRAY_N(before); i++)
+        fill_and_block(before[i]);
+    /* The worker notifies on both rings. */
+    peer_post(attacker(), GUEST_RX, 4);
+    peer_transmit(attacker(), GUEST_TX, frame, sizeof(frame));
+    peer_transmit(&stage.rig[VICTIM].peer, GUEST_TX, frame, sizeof(frame));
+    stage_until_taken(&stage, VICTIM, GUEST_TX);
+    /* Control kicks after a pause, makes up for an interrupt, and reports a broken ring. */
+    assert_true(peer_send_mem_table(attacker(), true));
+    assert_true(peer_send_fd(attacker(), HG_VHOST_SET_VRING_CALL, GUEST_TX, before[1]));
+    rig_pump(&stage.rig[ATTACKER]);
+    fill_and_block(before[1]);
+    peer_push_avail(attacker(), GUEST_TX, 999);
+    stage_flow(&stage);
+    rig_run_ms(&stage.rig[ATTACKER], 500);
+    rig_status(&stage.rig[ATTACKER]);
+    assert_string_equal(stage.rig[ATTACKER].status.state, "broken");
+    stage_flow(&stage);
+    for (unsigned i = 0; i < HG_ARRAY_N(before); i++) {
+        assert_int_equal(fcntl(before[i], F_SETFL, O_NONBLOCK), 0);
+        peer_take_signals(before[i]);
+    }
+    stage_recover(&stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +258,7 @@ int main(void)
         cmocka_unit_test(silence_inside_a_message),
         cmocka_unit_test(answers_that_nobody_reads),
         cmocka_unit_test(descriptors_exchanged_without_end),
+        cmocka_unit_test(eventfds_that_block),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

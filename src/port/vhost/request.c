@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/raise.h"
 #include "port/vhost/state.h"
 #include "sync/qsbr.h"
 
@@ -248,7 +249,8 @@ static int get_vring_base(struct hg_vhost_call *call)
     return 0;
 }
 
-/* Only an eventfd will do: a write to anything else might block or raise a signal. */
+/* Only an eventfd will do: a write to anything else might block or raise a signal. That it does not block
+ * is for kernels on which hg_raise() has to write. */
 static int check_eventfd(int fd, struct hg_err *err)
 {
     static const char expected[] = "anon_inode:[eventfd]";
@@ -326,7 +328,7 @@ static int set_vring_call(struct hg_vhost_call *call)
     ring->dev.call_fd = fd;
     hg_vhost_ring_resume(vp, ring);
     if (ring->started)
-        hg_vhost_raise(fd);
+        hg_raise(fd);
     return 0;
 }
 
