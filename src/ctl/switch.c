@@ -143,7 +143,7 @@ static void queues_changed(struct hg_port *port, void *ctx)
 
     /* While it opens or closes: the queues join after, or have left before. */
     if (entry->attached && refresh(ctx, entry, &err) < 0) {
-        hg_log(HG_LOG_ERROR, port->name, "queues not handed to workers yet: %s", err.text);
+        hg_log_limited(HG_LOG_ERROR, port->name, "queues not handed to workers yet: %s", err.text);
     }
 }
 

@@ -1,6 +1,7 @@
 #include "iommu/space.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -66,6 +67,13 @@ int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr
     rc = check_range(space, guest_addr, user_addr, size, err);
     if (rc != 0)
         return rc;
+    /* Only memory: a file that somebody's program or disk stands behind would make us wait for it, here
+     * and at every touch. This asks nobody but the kernel, which knows seals of memory files alone. */
+    if (fcntl(fd, F_GET_SEALS) < 0)
+        return hg_err_set(
+            err, EINVAL,
+            "a memory region's file is not memory: expected a memfd, or a file on tmpfs "
+            "or hugetlbfs");
     if (fstat(fd, &file) != 0)
         return hg_err_set(err, errno, "memory region's file: %s", strerror(errno));
     if (file.st_size < 0 || !hg_range_inside(offset, size, 0, (uint64_t)file.st_size))

@@ -68,7 +68,8 @@ static inline uint64_t hg_space_at(const struct hg_space *space, struct hg_hint 
 
 /*
  * Maps one region, `size` bytes of `fd` from `offset`, shared, and adds it. Checks that nothing wraps,
- * that the region is not empty, does not overlap one that the space has, and lies inside the file.
+ * that the region is not empty, does not overlap one that the space has, and lies inside the file,
+ * which must be memory (memfd, tmpfs, hugetlbfs).
  * The fd stays the caller's. Returns 0 or a negative errno with *err. Control only.
  */
 int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr, uint64_t size,

@@ -7,8 +7,8 @@ const struct hg_drop_text hg_drop_texts[] = {
     [HG_DROP_OVERSIZE] = {"oversize", "the frame is longer than 65,535 bytes and its link header"},
     [HG_DROP_BAD_OFFLOAD] = {"bad_offload",
                              "its checksum or segmentation request contradicts the frame"},
-    [HG_DROP_BAD_DESCRIPTOR] = {"bad_descriptor",
-                                "a buffer of the sender is not inside the sender's memory"},
+    [HG_DROP_BAD_DESCRIPTOR] =
+        {"bad_descriptor", "a buffer of the sender is empty or not inside the sender's memory"},
     [HG_DROP_BAD_SOURCE] = {"bad_source", "the source address is a group address or zero"},
     [HG_DROP_RESERVED_GROUP] = {"reserved_group",
                                 "link-local group address, which a bridge does not relay"},
@@ -19,8 +19,8 @@ const struct hg_drop_text hg_drop_texts[] = {
     [HG_DROP_PORT_DOWN] = {"port_down", "the destination port has no running queue"},
     [HG_DROP_TX_FULL] = {"tx_full", "the receiver had no free buffer"},
     [HG_DROP_TX_NO_ROOM] = {"tx_no_room", "the receiver's buffers are too small for the frame"},
-    [HG_DROP_TX_BAD_BUFFER] = {"tx_bad_buffer",
-                               "the receiver posted a buffer that is not inside its memory"},
+    [HG_DROP_TX_BAD_BUFFER] =
+        {"tx_bad_buffer", "the receiver posted a buffer that is empty or not inside its memory"},
     [HG_DROP_TX_NO_OFFLOAD] = {"tx_no_offload",
                                "the receiver lacks the offload and its headers are too long or "
                                "too unusual to do it in software"},

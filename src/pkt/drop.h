@@ -13,7 +13,7 @@ enum hg_drop {
     HG_DROP_RUNT,           /* shorter than an Ethernet header */
     HG_DROP_OVERSIZE,       /* longer than any receiver may be given */
     HG_DROP_BAD_OFFLOAD,    /* checksum or segmentation request that contradicts the frame */
-    HG_DROP_BAD_DESCRIPTOR, /* a buffer that is not inside the sender's memory */
+    HG_DROP_BAD_DESCRIPTOR, /* a buffer that is empty or not inside the sender's memory */
     HG_DROP_BAD_SOURCE,     /* source address is multicast or zero */
     HG_DROP_RESERVED_GROUP, /* link-local group (01:80:c2:00:00:0x) that a bridge must not relay */
     HG_DROP_QUEUE_DISABLED, /* the sender's driver has switched the queue off */
@@ -22,7 +22,7 @@ enum hg_drop {
     HG_DROP_PORT_DOWN,      /* the destination's port has no running queue */
     HG_DROP_TX_FULL,        /* the receiver has posted no buffer */
     HG_DROP_TX_NO_ROOM,     /* the receiver's buffers are too small for the frame */
-    HG_DROP_TX_BAD_BUFFER,  /* the receiver posted a buffer that is not its memory */
+    HG_DROP_TX_BAD_BUFFER,  /* the receiver posted one that is empty or not its memory */
     HG_DROP_TX_NO_OFFLOAD,  /* needs an offload that neither receiver nor software can do */
     HG_DROP_N
 };

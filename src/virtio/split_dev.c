@@ -12,7 +12,7 @@ const char *hg_vring_fault_name(enum hg_vring_fault fault)
         [HG_VRING_OK] = "none",
         [HG_VRING_AVAIL_JUMP] = "available index moved by more than the ring's size",
         [HG_VRING_HEAD_RANGE] = "descriptor index not below the ring's size",
-        [HG_VRING_CHAIN_LONG] = "descriptor chain loops or is longer than the ring",
+        [HG_VRING_CHAIN_LONG] = "descriptor chain loops or is too long",
         [HG_VRING_INDIRECT] = "indirect table nested, chained, empty or of odd length",
         [HG_VRING_DIRECTION] = "descriptor writable where it must be readable, or the reverse",
     };
@@ -102,12 +102,15 @@ static bool load_from(struct hg_split_dev *ring, const struct table *table, uint
     return true;
 }
 
-/* Adds one buffer to the pieces. False when a part of it is not the guest's memory. */
+/* Adds one buffer to the pieces. False when it is empty, or a part of it is not the guest's memory. An
+ * empty one carries nothing and costs as much as any: a frame of them would be work for nothing. */
 static bool add_buffer(struct hg_split_dev *ring, const struct hg_desc *desc, enum hg_perm perm,
                        struct hg_seg *piece, unsigned room, unsigned *piece_n)
 {
     uint64_t done = 0;
 
+    if (desc->len == 0)
+        return false;
     while (done < desc->len) {
         uint8_t *host;
         uint64_t got =
@@ -142,13 +145,15 @@ enum split_walk split_walk_chain(struct hg_split_dev *ring, uint16_t head, enum 
 {
     struct table table = {.at = ring->desc, .n = ring->num};
     uint32_t index = head;
+    unsigned most = hg_min_u32(ring->num, HG_CHAIN_SEGS_MAX);
     bool good = true;
 
     *piece_n = 0;
     *bytes = 0;
     /* The chain may not be longer than the ring (2.7.5.3.1), an indirect table's part included; the
-     * descriptor that leads to the table is one more. */
-    for (unsigned walked = 0; walked <= ring->num; walked++) {
+     * descriptor that leads to the table is one more. In the largest rings not as long either: a burst
+     * of such chains would keep the worker from everybody else. */
+    for (unsigned walked = 0; walked <= most; walked++) {
         struct hg_desc desc;
 
         if (index >= table.n) {

@@ -24,7 +24,7 @@ enum hg_vring_fault {
     HG_VRING_OK,
     HG_VRING_AVAIL_JUMP, /* the available index moved by more than the ring's size */
     HG_VRING_HEAD_RANGE, /* a head or next index is not below the ring's size */
-    HG_VRING_CHAIN_LONG, /* a chain is longer than the ring, or loops */
+    HG_VRING_CHAIN_LONG, /* a chain loops, or is longer than the ring or HG_CHAIN_SEGS_MAX */
     HG_VRING_INDIRECT,  /* indirect table nested, empty, not a multiple of 16 bytes, or with NEXT */
     HG_VRING_DIRECTION, /* a device-writable buffer on transmit or a read-only one on receive */
     HG_VRING_FAULT_N

@@ -98,8 +98,8 @@ enum split_walk {
 
 /*
  * Walks the chain that starts at `head`, checks every descriptor of it, and translates its buffers
- * into at most `room` pieces (room >= HG_CHAIN_SEGS_MAX). `perm` is the direction that all of them
- * must have. Sets *piece_n and *bytes, the sum of their lengths, which cannot overflow.
+ * into at most `room` pieces; one that needs more counts as a bad address. `perm` is the direction
+ * that all of them must have. Sets *piece_n and *bytes, the sum of their lengths, which cannot overflow.
  */
 enum split_walk split_walk_chain(struct hg_split_dev *ring, uint16_t head, enum hg_perm perm,
                                  struct hg_seg *piece, unsigned room, unsigned *piece_n,

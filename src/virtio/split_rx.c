@@ -100,8 +100,8 @@ static bool receive_chain(struct hg_split_dev *ring, uint16_t head, struct hg_bu
     unsigned first = 0;
     uint64_t bytes;
 
-    switch (split_walk_chain(ring, head, HG_PERM_READ, piece, HG_BURST_SEGS - b->seg_n, &piece_n,
-                             &bytes)) {
+    switch (
+        split_walk_chain(ring, head, HG_PERM_READ, piece, HG_CHAIN_SEGS_MAX, &piece_n, &bytes)) {
     case SPLIT_WALK_BROKEN:
         return false;
     case SPLIT_WALK_BAD_ADDRESS:
@@ -123,14 +123,15 @@ static bool receive_chain(struct hg_split_dev *ring, uint16_t head, struct hg_bu
 }
 
 /* Loads the heads of the next n entries, checked, and hints at their descriptors. Returns how many
- * are good; a bad one breaks the ring. */
+ * are good. A bad one breaks the ring when its turn comes: what was sent before it is good. */
 static unsigned load_heads(struct hg_split_dev *ring, struct taken *taken, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
         uint16_t head = split_load_head(ring, (uint16_t)(ring->last_avail + i));
 
         if (hg_unlikely(head >= ring->num)) {
-            split_break(ring, HG_VRING_HEAD_RANGE, head);
+            if (i == 0)
+                split_break(ring, HG_VRING_HEAD_RANGE, head);
             return i;
         }
         hg_shm_expect_read(ring->desc + (size_t)head * sizeof(struct hg_desc));

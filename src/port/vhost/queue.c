@@ -2,21 +2,13 @@
  * The hot contract: what workers call, once per burst. The ring is whatever `live` points to at that
  * moment; between rx and done, and during tx, control waits for us (hg_qsbr_wait).
  */
-#include <unistd.h>
-
+#include "base/raise.h"
 #include "port/vhost/state.h"
 #include "sync/qsbr.h"
 
-bool hg_vhost_raise(int fd)
-{
-    uint64_t one = 1;
-
-    return fd >= 0 && write(fd, &one, sizeof(one)) == sizeof(one);
-}
-
 static void notify(const struct hg_split_dev *dev, struct hg_queue_stats *stats)
 {
-    if (hg_vhost_raise(dev->call_fd))
+    if (hg_raise(dev->call_fd))
         hg_count_add(&stats->notifications, 1);
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/raise.h"
 #include "port/vhost/state.h"
 #include "sync/qsbr.h"
 
@@ -59,7 +60,7 @@ static int set_features(struct hg_vhost_call *call)
     if ((wanted & ~vp->offer) != 0)
         return hg_err_set(call->err, EPROTO, "features 0x%" PRIx64 " were not offered",
                           wanted & ~vp->offer);
-    if (vp->features_set && wanted != vp->features)
+    if (wanted != vp->features)
         for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
             if (hg_vhost_ring(vp, i)->started)
                 return hg_err_set(call->err, EPROTO, "features change while ring %u runs", i);
@@ -250,7 +251,8 @@ static int get_vring_base(struct hg_vhost_call *call)
     return 0;
 }
 
-/* Only an eventfd will do: a write to anything else might block or raise a signal. */
+/* Only an eventfd will do: a write to anything else might block or raise a signal. That it does not block
+ * is for kernels on which hg_raise() has to write. */
 static int check_eventfd(int fd, struct hg_err *err)
 {
     static const char expected[] = "anon_inode:[eventfd]";
@@ -328,7 +330,7 @@ static int set_vring_call(struct hg_vhost_call *call)
     ring->dev.call_fd = fd;
     hg_vhost_ring_resume(vp, ring);
     if (ring->started)
-        hg_vhost_raise(fd);
+        hg_raise(fd);
     return 0;
 }
 

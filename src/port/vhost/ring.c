@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/raise.h"
 #include "port/vhost/state.h"
 #include "sync/qsbr.h"
 
@@ -80,7 +81,7 @@ void hg_vhost_ring_resume(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     hg_qsbr_publish(&ring->live, &ring->dev);
     /* A kick that came during the pause woke a worker that found nothing: kick again. */
     if (guest_transmits(ring))
-        hg_vhost_raise(ring->kick_fd);
+        hg_raise(ring->kick_fd);
 }
 
 /* Publishes a queue whose ring is set up. The caller announces. */
@@ -161,7 +162,7 @@ static int start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg
     ring->started = true;
     ring->fault = HG_VRING_OK;
     /* Whoever ran the ring before may have taken an interrupt with it. */
-    hg_vhost_raise(ring->call_fd);
+    hg_raise(ring->call_fd);
     return 0;
 }
 
@@ -256,7 +257,7 @@ void hg_vhost_rings_check(struct hg_vhost_port *vp)
                        "ring %u, on which the guest %s, is broken: %s (%" PRIu64 ")", ring->index,
                        guest_transmits(ring) ? "transmits" : "receives", hg_vring_fault_name(fault),
                        ring->fault_value);
-        hg_vhost_raise(ring->err_fd);
+        hg_raise(ring->err_fd);
     }
 }
 

@@ -171,7 +171,5 @@ void hg_vhost_ring_reset(struct hg_vhost_ring *ring);
 
 /* queue.c. Fills in the calls of the hot contract. */
 void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index);
-/* Raises an eventfd. Any thread; never blocks, a full one is raised already. */
-bool hg_vhost_raise(int fd);
 
 #endif

@@ -10,8 +10,8 @@
  * Transmitting copies into our buffers: one for most frames, a chain of them for a long one.
  */
 #include <string.h>
-#include <sys/eventfd.h>
 
+#include "base/raise.h"
 #include "base/shm.h"
 #include "port/virtio_user/state.h"
 #include "sync/qsbr.h"
@@ -23,7 +23,7 @@ _Static_assert((int)HG_VU_BUF_BYTES >= (int)HG_NET_HDR_BYTES + (int)HG_HEAD_BYTE
 
 static void kick(const struct hg_vu_side *side, struct hg_queue_stats *stats)
 {
-    if (eventfd_write(side->kick_fd, 1) == 0)
+    if (hg_raise(side->kick_fd))
         hg_count_add(&stats->notifications, 1);
 }
 
@@ -300,7 +300,7 @@ void hg_vu_post_all(struct hg_vu_side *side)
 {
     post_free(side, &side->drv);
     if (hg_split_drv_publish(&side->drv))
-        eventfd_write(side->kick_fd, 1);
+        hg_raise(side->kick_fd);
 }
 
 void hg_vu_pair_init(struct hg_vu_port *vu, unsigned index)

@@ -209,6 +209,15 @@ static void refuse_changes_while_a_ring_runs(void **state)
     assert_true(rig_bring_up(rig));
     assert_true(peer_send_u64(&rig->peer, HG_VHOST_SET_FEATURES, 0));
     assert_broken(rig, "SET_FEATURES: features change while ring 0 runs");
+
+    /* Nor the first time, of a ring that was started without any. */
+    assert_true(peer_connect(&rig->peer, rig->path));
+    assert_true(peer_init(&rig->peer));
+    assert_true(peer_send_mem_table(&rig->peer, true));
+    assert_true(peer_start_ring(&rig->peer, 1));
+    assert_true(
+        peer_send_u64(&rig->peer, HG_VHOST_SET_FEATURES, rig->peer.features & rig->peer.offered));
+    assert_broken(rig, "SET_FEATURES: features change while ring 1 runs");
 }
 
 static void refuse_notifications_by_anything_but_eventfds(void **state)
@@ -280,16 +289,22 @@ static void refuse_memory_that_contradicts_itself(void **state)
     }
 }
 
-/* Memory of something that has none. */
-static void refuse_memory_that_cannot_be_mapped(void **state)
+/* Memory of something that has none, or that somebody else stands behind. */
+static void refuse_memory_that_is_none(void **state)
 {
     struct rig *rig = *state;
     struct hg_vhost_mem_table table = {.n = 1, .region = {{0, 4096, PEER_USER, 0}}};
+    int program = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
     begin(rig);
     assert_true(
         peer_send(&rig->peer, HG_VHOST_SET_MEM_TABLE, 0, &table, 40, &rig->peer.ring[0].kick, 1));
-    assert_broken(rig, "SET_MEM_TABLE");
+    assert_broken(rig, "SET_MEM_TABLE: a memory region's file is not memory");
+    assert_true(program >= 0);
+    begin(rig);
+    assert_true(peer_send(&rig->peer, HG_VHOST_SET_MEM_TABLE, 0, &table, 40, &program, 1));
+    assert_broken(rig, "SET_MEM_TABLE: a memory region's file is not memory");
+    close(program);
 }
 
 static void refuse_rings_outside_the_memory(void **state)
@@ -374,7 +389,7 @@ int main(void)
         CASE(refuse_changes_while_a_ring_runs),
         CASE(refuse_notifications_by_anything_but_eventfds),
         CASE(refuse_memory_that_contradicts_itself),
-        CASE(refuse_memory_that_cannot_be_mapped),
+        CASE(refuse_memory_that_is_none),
         CASE(refuse_rings_outside_the_memory),
         CASE(stop_rings_whose_memory_is_taken_away),
         CASE(say_no_before_they_hang_up),
