@@ -1,5 +1,6 @@
 #include "frame.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,6 +162,7 @@ bool frame_check_piece(const struct frame_kind *kind, uint32_t seq, const uint8_
     static const struct frame_kind *made_kind;
     uint32_t skip = at < HG_ETH_TYPE ? HG_ETH_TYPE - at : 0; /* addresses are checked apart */
 
+    assert(kind != NULL);
     if (made_kind != kind || made_seq != seq) {
         make(kind, sent, seq);
         made_kind = kind;

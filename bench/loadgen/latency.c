@@ -35,12 +35,16 @@ static uint64_t pass(struct stream *stream)
     }
 }
 
+static double to_us(uint64_t ns)
+{
+    return (double)ns / 1e3;
+}
+
 static void print_distribution(const char *name, uint64_t *ns, size_t n)
 {
     qsort(ns, n, sizeof(*ns), compare);
     printf("\"%s\": {\"min\": %.2f, \"median\": %.2f, \"p99\": %.2f, \"max\": %.2f}, ", name,
-           (double)ns[0] / 1e3, (double)ns[n / 2] / 1e3, (double)ns[n * 99 / 100] / 1e3,
-           (double)ns[n - 1] / 1e3);
+           to_us(ns[0]), to_us(ns[n / 2]), to_us(ns[n * 99 / 100]), to_us(ns[n - 1]));
 }
 
 int latency_measure(struct stream *streams, uint64_t interval_ns, uint64_t duration_ns,

@@ -10,7 +10,6 @@
 
 #include "base/bits.h"
 #include "base/clock.h"
-#include "virtio/vhost_sock.h"
 
 enum {
     RX_BUF_BYTES = 2048,    /* what drivers commonly post */
@@ -117,7 +116,7 @@ int port_open(struct port *port, const struct port_options *options, struct hg_e
     uint64_t bytes = 0;
     int rc;
 
-    port->listener = -1;
+    port->listener.fd = -1;
     plan_ring(&port->rx, rx_bytes, options->queue_size, options->buffers_n, &bytes);
     plan_ring(&port->tx, frame_bytes, tx_num, options->buffers_n, &bytes);
     rc = take_memory(port, bytes, err);
@@ -132,18 +131,14 @@ int port_open(struct port *port, const struct port_options *options, struct hg_e
         rc = place_ring(port, &port->tx, tx_num, 1);
     if (rc != 0)
         return hg_err_set(err, -rc, "cannot make a ring: %s", strerror(-rc));
-    if (port->listens) {
-        port->listener = hg_vhost_sock_listen(port->path, err);
-        return port->listener < 0 ? port->listener : 0;
-    }
-    return 0;
+    return port->listens ? hg_sock_listen(&port->listener, port->path, 0660, 1, err) : 0;
 }
 
 /* Finds the back-end, or says that it is not there yet by -EAGAIN. */
 static int begin(struct port *port, struct hg_err *err)
 {
-    int fd = port->listens ? hg_vhost_sock_accept(port->listener, err)
-                           : hg_vhost_sock_connect(port->path, err);
+    int fd =
+        port->listens ? hg_sock_accept(&port->listener, err) : hg_sock_connect(port->path, err);
 
     if (fd == -ENOENT || fd == -ECONNREFUSED)
         return -EAGAIN;
@@ -160,7 +155,7 @@ static void wait_for_input(const struct port *ports, unsigned n, int timeout_ms)
     for (unsigned i = 0; i < n; i++) {
         bool writes = ports[i].started && hg_vhost_front_wants_write(&ports[i].front);
 
-        fds[i].fd = ports[i].started ? ports[i].front.conn.fd : ports[i].listener;
+        fds[i].fd = ports[i].started ? ports[i].front.conn.fd : ports[i].listener.fd;
         fds[i].events = (short)(POLLIN | (writes ? POLLOUT : 0));
     }
     poll(fds, n, timeout_ms);
@@ -247,9 +242,9 @@ void ports_close(struct port *ports, unsigned n)
         stop(port);
         free_ring(&port->rx);
         free_ring(&port->tx);
-        if (port->listener >= 0 && port->listens) {
-            close(port->listener);
-            unlink(port->path);
+        if (port->listens && port->listener.fd >= 0) {
+            hg_sock_remove(&port->listener, port->path);
+            close(port->listener.fd);
         }
         if (port->mem != NULL) {
             munmap(port->mem, port->plan.mem_bytes);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/sock.h"
 #include "virtio/split_drv.h"
 #include "virtio/vhost_front.h"
 
@@ -42,7 +43,7 @@ struct port_options {
 struct port {
     const char *path;
     bool listens;
-    int listener;
+    struct hg_sock_listener listener;
     bool started; /* front is in use */
     struct hg_vhost_front_plan plan;
     struct hg_vhost_front front;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/sock.h"
+
 void hg_runtime_dir(char *path, size_t n)
 {
     const char *user = getenv("XDG_RUNTIME_DIR"); // NOLINT(concurrency-mt-unsafe)

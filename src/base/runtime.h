@@ -6,8 +6,6 @@
 
 #include <stddef.h>
 
-enum { HG_SOCKET_PATH_BYTES = 108 }; /* sun_path of unix(7), with its final zero */
-
 /*
  * The directory of this user's sockets, which need not exist: /run/headgate for root,
  * $XDG_RUNTIME_DIR/headgate for everybody else, /tmp/headgate-UID where that variable is not set.

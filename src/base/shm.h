@@ -2,7 +2,8 @@
  * The one door to shared memory: memory that a guest or another process writes at any time.
  *
  * Rule: load once into a local, validate the local, never look back. No other file may dereference a
- * pointer into shared memory, but for the checksum (wire/csum.h), which only adds up what it reads. Multi-byte fields are little-endian (virtio 1.2, 1.4); hosts are too.
+ * pointer into shared memory, but for the checksum (wire/csum.h), which only adds up what it reads.
+ * Multi-byte fields are little-endian (virtio 1.2, 1.4); hosts are too.
  *
  * Orderings that the rings need, each with its pair on the peer's side (virtio 1.2, 2.7.13):
  *   load16_acquire   avail->idx by the device     pairs with the driver's store of avail->idx after

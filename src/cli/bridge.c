@@ -7,38 +7,39 @@
 #include "cli/http.h"
 #include "cli/table.h"
 
-enum hg_cli_status hg_cli_bridge_list(const struct hg_cli *cli, int argc, char **argv)
+static void print_bridges(const struct hg_cli *cli, const json_t *bridges)
 {
     struct hg_table table = {.row_n = 0};
-    enum hg_cli_status status;
-    json_t *bridges;
     size_t index;
     json_t *bridge;
+
+    (void)cli;
+    hg_table_head(&table, "bridge|>ports|>addresses");
+    json_array_foreach(bridges, index, bridge)
+    {
+        hg_table_row(&table);
+        hg_table_text(&table, hg_field_text(bridge, "name"));
+        hg_table_number(&table, json_array_size(json_object_get(bridge, "ports")));
+        hg_table_number(&table, hg_field_number(bridge, "fdb.addresses"));
+    }
+    hg_table_print(&table, stdout);
+}
+
+enum hg_cli_status hg_cli_bridge_list(const struct hg_cli *cli, int argc, char **argv)
+{
+    enum hg_cli_status status;
+    json_t *bridges;
 
     (void)argv;
     if ((status = hg_cli_operands(argc, 0, 0, "no operands")) ||
         (status = hg_cli_get(cli, "/v1/bridges", &bridges))) {
         return status;
     }
-    if (cli->json) {
-        hg_cli_print_json(bridges);
-    } else {
-        hg_table_head(&table, "bridge|>ports|>addresses");
-        json_array_foreach(bridges, index, bridge)
-        {
-            hg_table_row(&table);
-            hg_table_text(&table, hg_field_text(bridge, "name"));
-            hg_table_number(&table, json_array_size(json_object_get(bridge, "ports")));
-            hg_table_number(&table, hg_field_number(bridge, "fdb.addresses"));
-        }
-        hg_table_print(&table, stdout);
-    }
-    json_decref(bridges);
-    return HG_CLI_OK;
+    return hg_cli_show(cli, bridges, print_bridges);
 }
 
 /* The bridge of that name in the list; NULL with the sentence said. Valid as long as the list. */
-static const json_t *find(const json_t *bridges, const char *name)
+static json_t *find(const json_t *bridges, const char *name)
 {
     size_t index;
     json_t *bridge;
@@ -53,10 +54,11 @@ static const json_t *find(const json_t *bridges, const char *name)
     return NULL;
 }
 
-static void print_bridge(const json_t *bridge)
+static void print_bridge(const struct hg_cli *cli, const json_t *bridge)
 {
     char ports[2048];
 
+    (void)cli;
     hg_field_join(json_object_get(bridge, "ports"), " ", ports, sizeof(ports));
     printf("%s\n", hg_field_text(bridge, "name"));
     printf("  %-14s %s\n", "ports", ports[0] ? ports : "none");
@@ -65,26 +67,22 @@ static void print_bridge(const json_t *bridge)
            hg_field_number(bridge, "fdb.port_max"));
     printf("  %-14s %" PRIu64 " s after the last frame\n", "forgotten",
            hg_field_number(bridge, "fdb.age_s"));
+    printf("  %-14s %" PRIu64 " times for want of room\n", "not learned",
+           hg_field_number(bridge, "fdb.refused"));
 }
 
 enum hg_cli_status hg_cli_bridge_show(const struct hg_cli *cli, int argc, char **argv)
 {
     enum hg_cli_status status;
-    const json_t *bridge;
     json_t *bridges;
+    json_t *bridge;
 
     if ((status = hg_cli_operands(argc, 1, 1, "the NAME of a bridge")) ||
         (status = hg_cli_get(cli, "/v1/bridges", &bridges))) {
         return status;
     }
     bridge = find(bridges, argv[0]);
-    if (!bridge) {
-        status = HG_CLI_REFUSED;
-    } else if (cli->json) {
-        hg_cli_print_json(bridge);
-    } else {
-        print_bridge(bridge);
-    }
+    status = bridge ? hg_cli_show(cli, json_incref(bridge), print_bridge) : HG_CLI_REFUSED;
     json_decref(bridges);
     return status;
 }
@@ -99,12 +97,13 @@ static void keep_bridge(json_t *addresses, const char *name)
     }
 }
 
-static void print_addresses(const json_t *addresses)
+static void print_addresses(const struct hg_cli *cli, const json_t *addresses)
 {
     struct hg_table table = {.row_n = 0};
     size_t index;
     json_t *address;
 
+    (void)cli;
     hg_table_head(&table, "address|>vlan|bridge|port|>seen");
     json_array_foreach(addresses, index, address)
     {
@@ -143,11 +142,5 @@ enum hg_cli_status hg_cli_fdb_show(const struct hg_cli *cli, int argc, char **ar
     if (argc > 0) {
         keep_bridge(addresses, argv[0]);
     }
-    if (cli->json) {
-        hg_cli_print_json(addresses);
-    } else {
-        print_addresses(addresses);
-    }
-    json_decref(addresses);
-    return HG_CLI_OK;
+    return hg_cli_show(cli, addresses, print_addresses);
 }

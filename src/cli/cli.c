@@ -10,8 +10,10 @@
 
 static enum hg_cli_status version(const struct hg_cli *cli, int argc, char **argv)
 {
-    (void)argc;
     (void)argv;
+    if (hg_cli_operands(argc, 0, 0, "no operands")) {
+        return HG_CLI_USAGE;
+    }
     printf(cli->json ? "{\"version\": \"%s\"}\n" : "headgate %s\n", HG_VERSION);
     return HG_CLI_OK;
 }
@@ -53,6 +55,9 @@ static const struct {
 static const struct hg_cli_command *own_commands;
 static size_t own_n;
 
+/* The command that runs, for messages. */
+static const char *running = "help";
+
 /* The command of that index in both tables, NULL behind the last. */
 static const struct hg_cli_command *command_at(size_t index)
 {
@@ -79,8 +84,8 @@ enum hg_cli_status hg_cli_operands(int argc, int min, int max, const char *expec
     if (argc >= min && argc <= max) {
         return HG_CLI_OK;
     }
-    return hg_cli_fail(HG_CLI_USAGE, "expected %s, found %d operand%s; see `headgate help`",
-                       expected, argc, argc == 1 ? "" : "s");
+    return hg_cli_fail(HG_CLI_USAGE, "%s: found %d operand%s, expected %s; see `headgate help %s`",
+                       running, argc, argc == 1 ? "" : "s", expected, running);
 }
 
 /* --- finding --------------------------------------------------------------------------------- */
@@ -142,13 +147,23 @@ static enum hg_cli_status not_found(int argc, char **argv)
                            argv[0]);
     }
     if (argc == 1) {
-        return hg_cli_fail(HG_CLI_USAGE, "%s what? Expected one of %s", argv[0], verbs);
+        return hg_cli_fail(HG_CLI_USAGE, "%s what? Expected %s%s", argv[0],
+                           strchr(verbs, ',') ? "one of " : "", verbs);
     }
-    return hg_cli_fail(HG_CLI_USAGE, "there is no command '%s %s'; expected one of %s", argv[0],
-                       argv[1], verbs);
+    return hg_cli_fail(HG_CLI_USAGE, "there is no command '%s %s'; expected %s%s", argv[0], argv[1],
+                       strchr(verbs, ',') ? "one of " : "", verbs);
 }
 
 /* --- help ------------------------------------------------------------------------------------ */
+
+/* Where the API's socket is when nobody says. */
+static void print_socket(void)
+{
+    char path[HG_SOCKET_PATH_BYTES];
+
+    hg_runtime_api(path, sizeof(path));
+    printf("\nWithout -s the socket is %s.\n", path);
+}
 
 static void help_command(const struct hg_cli_command *command)
 {
@@ -161,6 +176,9 @@ static void help_command(const struct hg_cli_command *command)
         if (strchr(command->options, option_texts[i].letter)) {
             printf("%s\n", option_texts[i].text);
         }
+    }
+    if (strchr(command->options, 's') && !strchr(command->options, 'c')) {
+        print_socket(); /* a configuration may name another */
     }
 }
 
@@ -186,7 +204,8 @@ static enum hg_cli_status help(const struct hg_cli *cli, int argc, char **argv)
     for (size_t i = 0; i < HG_ARRAY_N(option_texts); i++) {
         printf("%s\n", option_texts[i].text);
     }
-    printf("\n`headgate help COMMAND` shows a command's operands and the options that it takes;\n"
+    print_socket();
+    printf("`headgate help COMMAND` shows a command's operands and the options that it takes;\n"
            "headgate(1) and headgate.yaml(5) tell the rest.\n");
     return HG_CLI_OK;
 }
@@ -226,6 +245,9 @@ static enum hg_cli_status read_options(struct hg_cli *cli, int argc, char **argv
         if (letter == 's' && set_socket(cli, optarg) != HG_CLI_OK) {
             return HG_CLI_USAGE;
         }
+        if (letter == 'c' && !optarg[0]) {
+            return hg_cli_fail(HG_CLI_USAGE, "-c: found nothing, expected the name of a file");
+        }
         cli->config = letter == 'c' ? optarg : cli->config;
         cli->all |= letter == 'a';
         cli->json |= letter == 'j';
@@ -248,6 +270,16 @@ static enum hg_cli_status check_options(const struct hg_cli_command *command, co
         }
     }
     return HG_CLI_OK;
+}
+
+/* A full disk behind standard output is a failure of a command that had none. */
+static enum hg_cli_status written(enum hg_cli_status status)
+{
+    bool failed = fflush(stdout) != 0 || ferror(stdout);
+
+    return failed && status == HG_CLI_OK
+               ? hg_cli_fail(HG_CLI_REFUSED, "standard output does not take all of the answer")
+               : status;
 }
 
 int hg_cli_main(const struct hg_cli_command *own, size_t n, int argc, char **argv)
@@ -281,5 +313,6 @@ int hg_cli_main(const struct hg_cli_command *own, size_t n, int argc, char **arg
     if (check_options(command, seen) != HG_CLI_OK) {
         return HG_CLI_USAGE;
     }
-    return command->run(&cli, argc - words, argv + words);
+    running = command->name;
+    return written(command->run(&cli, argc - words, argv + words));
 }

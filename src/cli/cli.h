@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "base/runtime.h"
+#include "base/sock.h"
 
 enum hg_cli_status { HG_CLI_OK = 0, HG_CLI_REFUSED = 1, HG_CLI_USAGE = 2 };
 

@@ -1,9 +1,11 @@
 #include "cli/http.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { TIMEOUT_S = 10 };
 
@@ -26,13 +28,31 @@ static size_t receive(const char *data, size_t size, size_t n, void *ctx)
     return size * n;
 }
 
+/* Why there was no answer, and what to do about it. */
 static enum hg_cli_status unreachable(const struct hg_cli *cli, CURLcode code)
 {
-    if (code == CURLE_COULDNT_CONNECT) {
+    switch (code) {
+    case CURLE_COULDNT_CONNECT:
+        /* libcurl does not tell why; the rights are the other usual reason. */
+        if (access(cli->socket, R_OK | W_OK) < 0 && errno == EACCES) {
+            return hg_cli_fail(HG_CLI_REFUSED,
+                               "may not open %s; expected to be the user who started `headgate "
+                               "run` there, or root",
+                               cli->socket);
+        }
         return hg_cli_fail(HG_CLI_REFUSED,
-                           "cannot reach headgate at %s: is `headgate run` running?", cli->socket);
+                           "nobody answers at %s; expected `headgate run` by the same user, or -s "
+                           "with the socket of another",
+                           cli->socket);
+    case CURLE_OPERATION_TIMEDOUT:
+        return hg_cli_fail(HG_CLI_REFUSED, "no answer from %s within %d seconds", cli->socket,
+                           TIMEOUT_S);
+    default:
+        return hg_cli_fail(HG_CLI_REFUSED,
+                           "what answers at %s does not speak HTTP (%s); expected the API's socket "
+                           "of `headgate run`",
+                           cli->socket, curl_easy_strerror(code));
     }
-    return hg_cli_fail(HG_CLI_REFUSED, "headgate at %s: %s", cli->socket, curl_easy_strerror(code));
 }
 
 /* Reads the body; a refusal's sentence goes to standard error. */
@@ -130,4 +150,16 @@ void hg_cli_print_json(const json_t *value)
 {
     json_dumpf(value, stdout, JSON_INDENT(1));
     putchar('\n');
+}
+
+enum hg_cli_status hg_cli_show(const struct hg_cli *cli, json_t *value,
+                               void (*print)(const struct hg_cli *cli, const json_t *value))
+{
+    if (cli->json) {
+        hg_cli_print_json(value);
+    } else {
+        print(cli, value);
+    }
+    json_decref(value);
+    return HG_CLI_OK;
 }

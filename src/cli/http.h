@@ -24,4 +24,9 @@ char *hg_cli_port_path(const char *name);
 /* Prints a value as -j does. */
 void hg_cli_print_json(const json_t *value);
 
+/* The last step of most commands: prints the answer as JSON if the user wants that, else by `print`, and
+ * releases it. Returns HG_CLI_OK. */
+enum hg_cli_status hg_cli_show(const struct hg_cli *cli, json_t *value,
+                               void (*print)(const struct hg_cli *cli, const json_t *value));
+
 #endif

@@ -7,36 +7,37 @@
 #include "cli/http.h"
 #include "cli/table.h"
 
-enum hg_cli_status hg_cli_port_list(const struct hg_cli *cli, int argc, char **argv)
+static void print_ports(const struct hg_cli *cli, const json_t *ports)
 {
     struct hg_table table = {.row_n = 0};
-    enum hg_cli_status status;
-    json_t *ports;
     size_t index;
     json_t *port;
+
+    (void)cli;
+    hg_table_head(&table, "port|type|bridge|state|>queues");
+    json_array_foreach(ports, index, port)
+    {
+        hg_table_row(&table);
+        hg_table_text(&table, hg_field_text(port, "name"));
+        hg_table_text(&table, hg_field_text(port, "type"));
+        hg_table_text(&table, hg_field_text(port, "bridge"));
+        hg_table_text(&table, hg_field_text(port, "state"));
+        hg_table_number(&table, hg_field_number(port, "queue_pairs"));
+    }
+    hg_table_print(&table, stdout);
+}
+
+enum hg_cli_status hg_cli_port_list(const struct hg_cli *cli, int argc, char **argv)
+{
+    enum hg_cli_status status;
+    json_t *ports;
 
     (void)argv;
     if ((status = hg_cli_operands(argc, 0, 0, "no operands")) ||
         (status = hg_cli_get(cli, "/v1/ports", &ports))) {
         return status;
     }
-    if (cli->json) {
-        hg_cli_print_json(ports);
-    } else {
-        hg_table_head(&table, "port|type|bridge|state|>queues");
-        json_array_foreach(ports, index, port)
-        {
-            hg_table_row(&table);
-            hg_table_text(&table, hg_field_text(port, "name"));
-            hg_table_text(&table, hg_field_text(port, "type"));
-            hg_table_text(&table, hg_field_text(port, "bridge"));
-            hg_table_text(&table, hg_field_text(port, "state"));
-            hg_table_number(&table, hg_field_number(port, "queue_pairs"));
-        }
-        hg_table_print(&table, stdout);
-    }
-    json_decref(ports);
-    return HG_CLI_OK;
+    return hg_cli_show(cli, ports, print_ports);
 }
 
 static void print_options(const json_t *options)
@@ -62,11 +63,12 @@ static void print_state(const char *state, const char *sentence)
     printf("  %-14s %s%s%s\n", "state", begins ? "" : state, begins ? "" : ": ", sentence);
 }
 
-static void print_port(const json_t *port)
+static void print_port(const struct hg_cli *cli, const json_t *port)
 {
     char joined[2048];
     const json_t *qemu = json_object_get(port, "qemu");
 
+    (void)cli;
     printf("%s: %s on bridge %s\n", hg_field_text(port, "name"), hg_field_text(port, "type"),
            hg_field_text(port, "bridge"));
     print_state(hg_field_text(port, "state"), hg_field_text(port, "text"));
@@ -83,10 +85,11 @@ static void print_port(const json_t *port)
     }
 }
 
-enum hg_cli_status hg_cli_port_show(const struct hg_cli *cli, int argc, char **argv)
+/* A request about the one port that the operands name. */
+static enum hg_cli_status request_port(const struct hg_cli *cli, const char *method, int argc,
+                                       char **argv, json_t **value)
 {
     enum hg_cli_status status;
-    json_t *port;
     char *path;
 
     if ((status = hg_cli_operands(argc, 1, 1, "the NAME of a port"))) {
@@ -95,18 +98,17 @@ enum hg_cli_status hg_cli_port_show(const struct hg_cli *cli, int argc, char **a
     if (!(path = hg_cli_port_path(argv[0]))) {
         return HG_CLI_REFUSED;
     }
-    status = hg_cli_get(cli, path, &port);
+    status = hg_cli_request(cli, method, path, NULL, value);
     free(path);
-    if (status) {
-        return status;
-    }
-    if (cli->json) {
-        hg_cli_print_json(port);
-    } else {
-        print_port(port);
-    }
-    json_decref(port);
-    return HG_CLI_OK;
+    return status;
+}
+
+enum hg_cli_status hg_cli_port_show(const struct hg_cli *cli, int argc, char **argv)
+{
+    json_t *port;
+    enum hg_cli_status status = request_port(cli, "GET", argc, argv, &port);
+
+    return status ? status : hg_cli_show(cli, port, print_port);
 }
 
 /* NAME and KEY=VALUE... as the API wants them; NULL with the sentence said. Every value is a string:
@@ -148,7 +150,8 @@ enum hg_cli_status hg_cli_port_add(const struct hg_cli *cli, int argc, char **ar
     json_t *body;
     json_t *port;
 
-    if ((status = hg_cli_operands(argc, 1, 64, "a NAME, type=TYPE, bridge=BRIDGE and more"))) {
+    if ((status = hg_cli_operands(argc, 1, 64,
+                                  "a NAME, type=TYPE, bridge=BRIDGE and what the type needs"))) {
         return status;
     }
     if (!(body = describe(argc, argv))) {
@@ -156,32 +159,16 @@ enum hg_cli_status hg_cli_port_add(const struct hg_cli *cli, int argc, char **ar
     }
     status = hg_cli_request(cli, "POST", "/v1/ports", body, &port);
     json_decref(body);
-    if (status) {
-        return status;
-    }
-    if (cli->json) {
-        hg_cli_print_json(port);
-    } else {
-        print_port(port);
-    }
-    json_decref(port);
-    return HG_CLI_OK;
+    return status ? status : hg_cli_show(cli, port, print_port);
 }
 
 enum hg_cli_status hg_cli_port_del(const struct hg_cli *cli, int argc, char **argv)
 {
-    enum hg_cli_status status;
     json_t *nothing;
-    char *path;
+    enum hg_cli_status status = request_port(cli, "DELETE", argc, argv, &nothing);
 
-    if ((status = hg_cli_operands(argc, 1, 1, "the NAME of a port"))) {
-        return status;
+    if (!status) {
+        json_decref(nothing);
     }
-    if (!(path = hg_cli_port_path(argv[0]))) {
-        return HG_CLI_REFUSED;
-    }
-    status = hg_cli_request(cli, "DELETE", path, NULL, &nothing);
-    free(path);
-    json_decref(nothing);
     return status;
 }

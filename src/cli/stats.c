@@ -209,6 +209,11 @@ static enum hg_cli_status watch(const struct hg_cli *cli, json_t *before)
     return status;
 }
 
+static void print_stats(const struct hg_cli *cli, const json_t *stats)
+{
+    print_view(&(struct view){.now = stats, .queues = cli->all});
+}
+
 enum hg_cli_status hg_cli_stats(const struct hg_cli *cli, int argc, char **argv)
 {
     enum hg_cli_status status;
@@ -222,13 +227,7 @@ enum hg_cli_status hg_cli_stats(const struct hg_cli *cli, int argc, char **argv)
     if (cli->watch) {
         return watch(cli, stats);
     }
-    if (cli->json) {
-        hg_cli_print_json(stats);
-    } else {
-        print_view(&(struct view){.now = stats, .queues = cli->all});
-    }
-    json_decref(stats);
-    return HG_CLI_OK;
+    return hg_cli_show(cli, stats, print_stats);
 }
 
 static void add_drop(struct hg_table *table, const json_t *reason, bool all)
@@ -256,34 +255,34 @@ static void add_drop(struct hg_table *table, const json_t *reason, bool all)
     }
 }
 
-enum hg_cli_status hg_cli_drops(const struct hg_cli *cli, int argc, char **argv)
+static void print_drops(const struct hg_cli *cli, const json_t *reasons)
 {
     struct hg_table table = {.row_n = 0};
-    enum hg_cli_status status;
-    json_t *drops_list;
     size_t index;
     json_t *reason;
 
+    hg_table_head(&table, "reason|port|>frames|what happened");
+    json_array_foreach(reasons, index, reason)
+    {
+        add_drop(&table, reason, cli->all);
+    }
+    if (table.row_n > 1) {
+        hg_table_print(&table, stdout);
+    } else {
+        printf("nothing was dropped\n");
+    }
+    hg_table_free(&table);
+}
+
+enum hg_cli_status hg_cli_drops(const struct hg_cli *cli, int argc, char **argv)
+{
+    enum hg_cli_status status;
+    json_t *reasons;
+
     (void)argv;
     if ((status = hg_cli_operands(argc, 0, 0, "no operands")) ||
-        (status = hg_cli_get(cli, "/v1/drops", &drops_list))) {
+        (status = hg_cli_get(cli, "/v1/drops", &reasons))) {
         return status;
     }
-    if (cli->json) {
-        hg_cli_print_json(drops_list);
-    } else {
-        hg_table_head(&table, "reason|port|>frames|what happened");
-        json_array_foreach(drops_list, index, reason)
-        {
-            add_drop(&table, reason, cli->all);
-        }
-        if (table.row_n > 1) {
-            hg_table_print(&table, stdout);
-        } else {
-            printf("nothing was dropped\n");
-        }
-        hg_table_free(&table);
-    }
-    json_decref(drops_list);
-    return HG_CLI_OK;
+    return hg_cli_show(cli, reasons, print_drops);
 }

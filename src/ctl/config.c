@@ -74,9 +74,9 @@ int hg_config_set_api(struct hg_config *config, const char *path, struct hg_err 
     size_t length = strlen(path);
 
     if (path[0] != '/' || path[length - 1] == '/' || length >= sizeof(config->api)) {
-        return hg_err_set(
-            err, EINVAL, "api: found %s; expected the absolute path of a socket, at most %zu bytes",
-            hg_quote(path).text, sizeof(config->api) - 1);
+        return hg_err_set(err, EINVAL,
+                          "found %s; expected the absolute path of a socket, at most %zu bytes",
+                          hg_quote(path).text, sizeof(config->api) - 1);
     }
     memcpy(config->api, path, length + 1);
     return 0;
@@ -290,7 +290,25 @@ static int read_top(struct hg_yaml *yaml, const yaml_node_t *root, struct hg_con
     return hg_yaml_map(yaml, root, "a configuration", keys, HG_ARRAY_N(keys), config);
 }
 
-/* What only the whole can tell: every port's bridge exists. */
+/* What only the whole can tell: no port is to be where the API is, */
+static int check_api(const struct hg_config *config, struct hg_err *err)
+{
+    for (unsigned i = 0; i < config->port_n; i++) {
+        const struct hg_spec *spec = &config->port[i];
+        const char *socket = hg_spec_text(spec, "socket", NULL, 0);
+
+        if (socket && strcmp(socket, config->api) == 0) {
+            hg_err_set(err, EEXIST,
+                       "port '%s' uses %s, which is the API's socket; expected one of its own",
+                       spec->name, hg_quote(socket).text);
+            hg_config_blame(config, spec->mark, err);
+            return -EEXIST;
+        }
+    }
+    return 0;
+}
+
+/* and every port's bridge exists. */
 static int check_bridges(const struct hg_config *config, struct hg_err *err)
 {
     for (unsigned i = 0; i < config->port_n; i++) {
@@ -324,8 +342,8 @@ int hg_config_parse(struct hg_config **into, const char *file, const char *text,
         rc = read_top(&yaml, yaml_document_get_root_node(&yaml.document), config);
         hg_yaml_close(&yaml);
     }
-    if (rc == 0) {
-        rc = check_bridges(config, err);
+    if (rc == 0 && (rc = check_bridges(config, err)) == 0) {
+        rc = check_api(config, err);
     }
     if (rc < 0) {
         hg_config_free(config);

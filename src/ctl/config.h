@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/runtime.h"
+#include "base/sock.h"
 #include "bridge/bridge.h"
 #include "ctl/spec.h"
 #include "mem/arena.h"

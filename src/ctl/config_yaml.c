@@ -32,8 +32,21 @@ int hg_yaml_refuse(struct hg_yaml *yaml, const yaml_node_t *node, const char *fm
     return -EINVAL;
 }
 
-/* libyaml's own words for a syntax error, in our form. */
-static int refuse_syntax(struct hg_yaml *yaml, const yaml_parser_t *parser)
+/* Whether there is a tab at the place. Good for indentation, where a column is a byte. */
+static bool is_tab(const char *text, size_t n, const yaml_mark_t *mark)
+{
+    const char *at = text;
+
+    for (size_t line = 0; at && line < mark->line; line++) {
+        at = memchr(at, '\n', n - (size_t)(at - text));
+        at = at ? at + 1 : NULL;
+    }
+    return at && mark->column < n - (size_t)(at - text) && at[mark->column] == '\t';
+}
+
+/* libyaml's own words for a syntax error, in our form, or better ones for the usual mistake. */
+static int refuse_syntax(struct hg_yaml *yaml, const yaml_parser_t *parser, const char *text,
+                         size_t n)
 {
     yaml_mark_t mark = parser->problem_mark;
 
@@ -44,8 +57,16 @@ static int refuse_syntax(struct hg_yaml *yaml, const yaml_parser_t *parser)
         /* Has no mark of its own: the place is that of the parser. */
         mark = parser->mark;
     }
-    hg_err_set(yaml->err, EINVAL, "%s; expected a YAML file",
-               parser->problem ? parser->problem : "this cannot be read");
+    if (parser->error == YAML_SCANNER_ERROR && is_tab(text, n, &mark)) {
+        hg_err_set(yaml->err, EINVAL,
+                   "found a tab; expected spaces, as YAML indents with them alone");
+    } else if (parser->problem && parser->context && parser->context_mark.line < mark.line) {
+        hg_err_set(yaml->err, EINVAL, "this is no YAML: %s %s begun in line %zu", parser->problem,
+                   parser->context, parser->context_mark.line + 1);
+    } else {
+        hg_err_set(yaml->err, EINVAL, "this is no YAML: %s",
+                   parser->problem ? parser->problem : "it cannot be read");
+    }
     hg_config_blame(yaml->config, mark_of(&mark), yaml->err);
     return -EINVAL;
 }
@@ -113,7 +134,7 @@ static int check_form(struct hg_yaml *yaml, const char *text, size_t n)
         yaml_event_t event;
 
         if (!yaml_parser_parse(&parser, &event)) {
-            rc = refuse_syntax(yaml, &parser);
+            rc = refuse_syntax(yaml, &parser, text, n);
             break;
         }
         rc = check_event(yaml, &event, &depth, &document_n);
@@ -137,7 +158,7 @@ int hg_yaml_open(struct hg_yaml *yaml, const struct hg_config *config, const cha
     }
     /* What is left for this pass to refuse: aliases of nothing, want of memory. */
     if (!yaml_parser_load(&parser, &yaml->document)) {
-        rc = refuse_syntax(yaml, &parser);
+        rc = refuse_syntax(yaml, &parser, text, n);
     }
     yaml_parser_delete(&parser);
     return rc;

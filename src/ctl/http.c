@@ -60,13 +60,15 @@ static enum MHD_Result refuse_size(struct MHD_Connection *connection)
     return reply.body ? send_reply(connection, &reply) : MHD_NO;
 }
 
+/* Many clients look for an answer only when they have sent all: one who has announced somewhat too much
+ * is told after that. */
 static bool announced_too_large(struct MHD_Connection *connection)
 {
     const char *length =
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     uint64_t n;
 
-    return length && hg_parse_uint(length, 0, HG_HTTP_BODY_BYTES_MAX, &n) < 0;
+    return length && hg_parse_uint(length, 0, HG_HTTP_DISCARD_BYTES_MAX, &n) < 0;
 }
 
 static enum MHD_Result receive(struct upload *upload, const char *data, size_t *n)

@@ -16,7 +16,8 @@
 
 enum {
     HG_HTTP_BODY_BYTES_MAX = 64 * 1024,
-    HG_HTTP_CONNECTIONS_MAX = 256, /* more wait in the socket's backlog */
+    HG_HTTP_DISCARD_BYTES_MAX = 16 * 1024 * 1024, /* announced larger bodies are not waited for */
+    HG_HTTP_CONNECTIONS_MAX = 256,                /* more wait in the socket's backlog */
     HG_HTTP_CONNECTION_BYTES = 16 * 1024,
     HG_HTTP_TIMEOUT_S = 10, /* without progress; then the connection is closed */
 };

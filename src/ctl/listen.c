@@ -2,24 +2,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024 };
-
-static struct sockaddr_un address_of(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    return address;
-}
+enum {
+    BACKLOG = 1024,
+    SOCKET_MODE = 0600,
+};
 
 /* Opens the directory, made if need be, after a look at who may write there. Returns its fd. */
 static int open_dir(const char *dir, struct hg_err *err)
@@ -28,8 +21,11 @@ static int open_dir(const char *dir, struct hg_err *err)
     int fd;
 
     if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
-        return hg_err_set(err, errno, "api: cannot make the directory %s: %s", dir,
-                          strerrordesc_np(errno));
+        return hg_err_set(
+            err, errno,
+            "api: cannot make the directory %s: %s; the one above it must exist and be "
+            "writable",
+            dir, strerrordesc_np(errno));
     }
     fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0) {
@@ -57,35 +53,6 @@ static int open_dir(const char *dir, struct hg_err *err)
     return fd;
 }
 
-/* Whether the file at the address is a socket that nobody answers. */
-static bool is_leftover(const struct sockaddr_un *address)
-{
-    struct stat st;
-    bool refused;
-    int fd;
-
-    if (lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
-        return false;
-    }
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        return false;
-    }
-    refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
-              errno == ECONNREFUSED;
-    close(fd);
-    return refused;
-}
-
-static int bind_private(int fd, const struct sockaddr_un *address)
-{
-    mode_t before = umask(0177);
-    int rc = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
-
-    umask(before);
-    return rc;
-}
-
 /* Between our look at a leftover and our bind() no other daemon may do the same. The lock is on the
  * directory and ends with its fd. In a directory such as /tmp anybody may hold it for ever, so we do
  * not wait for ever. */
@@ -98,27 +65,23 @@ static void lock(int dir_fd)
     }
 }
 
-static int claim(int fd, const char *path, struct hg_err *err)
+static int claim(struct hg_listen *listening, struct hg_err *err)
 {
-    const struct sockaddr_un address = address_of(path);
-    int rc = bind_private(fd, &address);
+    struct hg_err why;
+    int rc = hg_sock_listen(&listening->listener, listening->path, SOCKET_MODE, BACKLOG, &why);
 
-    if (rc == -EADDRINUSE && is_leftover(&address)) {
-        unlink(path);
-        rc = bind_private(fd, &address);
+    if (rc == -EEXIST) {
+        return hg_err_set(err, EEXIST,
+                          "api: %s is there and is no socket; expected a path that is free",
+                          listening->path);
     }
     if (rc == -EADDRINUSE) {
         return hg_err_set(err, EADDRINUSE,
                           "api: %s is in use; is another headgate running? Expected a path of its "
                           "own for each, see -s",
-                          path);
+                          listening->path);
     }
-    if (rc == 0 && listen(fd, BACKLOG) < 0) {
-        rc = -errno;
-        unlink(path);
-    }
-    return rc < 0 ? hg_err_set(err, -rc, "api: cannot listen on %s: %s", path, strerrordesc_np(-rc))
-                  : 0;
+    return rc < 0 ? hg_err_set(err, -rc, "api: %s", why.text) : 0;
 }
 
 int hg_listen_open(struct hg_listen *listening, const char *path, struct hg_err *err)
@@ -133,30 +96,13 @@ int hg_listen_open(struct hg_listen *listening, const char *path, struct hg_err 
     if ((dir_fd = open_dir(dir[0] ? dir : "/", err)) < 0) {
         return dir_fd;
     }
-    listening->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (listening->fd < 0) {
-        rc = hg_err_set(err, errno, "api: no socket: %s", strerrordesc_np(errno));
-        close(dir_fd);
-        return rc;
-    }
     lock(dir_fd);
-    rc = claim(listening->fd, path, err);
-    if (rc == 0 && lstat(path, &listening->made) < 0) {
-        rc = hg_err_set(err, errno, "api: %s: %s", path, strerrordesc_np(errno));
-    }
+    rc = claim(listening, err);
     close(dir_fd);
-    if (rc < 0) {
-        close(listening->fd);
-    }
     return rc;
 }
 
 void hg_listen_remove(const struct hg_listen *listening)
 {
-    struct stat st;
-
-    if (lstat(listening->path, &st) == 0 && st.st_dev == listening->made.st_dev &&
-        st.st_ino == listening->made.st_ino) {
-        unlink(listening->path);
-    }
+    hg_sock_remove(&listening->listener, listening->path);
 }

@@ -4,21 +4,17 @@
 #ifndef HG_CTL_LISTEN_H
 #define HG_CTL_LISTEN_H
 
-#include <sys/stat.h>
-
 #include "base/err.h"
-#include "base/runtime.h"
+#include "base/sock.h"
 
 struct hg_listen {
-    int fd;
+    struct hg_sock_listener listener;
     char path[HG_SOCKET_PATH_BYTES];
-    struct stat made; /* the file that we made, to remove no other */
 };
 
 /*
  * Makes the directory if only its last component is missing (mode 0700), refuses one where others
- * could replace our file, and listens on `path` with mode 0600. A socket that nobody answers is a
- * leftover and replaced; one that somebody answers, or a file of another kind, is refused. 0 or a
+ * could replace our file, and listens on `path` with mode 0600, as hg_sock_listen() does. 0 or a
  * negative errno with *err.
  */
 int hg_listen_open(struct hg_listen *listening, const char *path, struct hg_err *err);

@@ -10,22 +10,12 @@
 static int load(const struct hg_cli *cli, struct hg_config **config, struct hg_err *err)
 {
     char dir[HG_SOCKET_PATH_BYTES];
-    int rc;
 
     if (cli->config) {
-        rc = hg_config_read(config, cli->config, err);
-    } else {
-        hg_runtime_dir(dir, sizeof(dir));
-        rc = hg_config_first_steps(config, dir, err);
+        return hg_config_read(config, cli->config, err);
     }
-    if (rc == 0 && cli->socket_given) {
-        /* The option wins over the file. */
-        rc = hg_config_set_api(*config, cli->socket, err);
-        if (rc < 0) {
-            hg_config_free(*config);
-        }
-    }
-    return rc;
+    hg_runtime_dir(dir, sizeof(dir));
+    return hg_config_first_steps(config, dir, err);
 }
 
 static enum hg_cli_status run(const struct hg_cli *cli, int argc, char **argv)
@@ -40,6 +30,11 @@ static enum hg_cli_status run(const struct hg_cli *cli, int argc, char **argv)
     }
     if (load(cli, &config, &err) < 0) {
         return hg_cli_fail(HG_CLI_REFUSED, "%s", err.text);
+    }
+    /* The option wins over the file. */
+    if (cli->socket_given && hg_config_set_api(config, cli->socket, &err) < 0) {
+        hg_config_free(config);
+        return hg_cli_fail(HG_CLI_USAGE, "-s: %s", err.text);
     }
     rc = hg_run(config, &err);
     hg_config_free(config);

@@ -127,6 +127,11 @@ static void bridges(const struct hg_switch *sw, struct hg_text *text)
         hg_text_add(text, "headgate_bridge_fdb_addresses{bridge=\"%s\"} %" PRIu32 "\n",
                     hg_bridge_name(bridge), hg_fdb_n(hg_bridge_fdb(bridge)));
     }
+    head(text, "bridge", "fdb_refused", "counter", "Times that an address found no room there.");
+    for (unsigned i = 0; (bridge = hg_switch_bridge(sw, i)); i++) {
+        hg_text_add(text, "headgate_bridge_fdb_refused_total{bridge=\"%s\"} %" PRIu32 "\n",
+                    hg_bridge_name(bridge), hg_fdb_refused(hg_bridge_fdb(bridge)));
+    }
 }
 
 void hg_report_metrics(const struct hg_switch *sw, struct hg_text *text)

@@ -50,10 +50,11 @@ bool hg_qemu_arguments(const struct hg_spec *spec, char *text, size_t n)
 
     const char *mode = role && strcmp(role, "client") == 0 ? "server=on,wait=off" : "reconnect=1";
     const char *shell = strpbrk(path, " '\"\\$`;&|<>()*?[]#~!{}") ? "'" : "";
+    /* QEMU's ids begin with a letter, which a port's name need not. */
     int length = snprintf(
         text, n,
         "-m 1G\n-object memory-backend-memfd,id=mem,size=1G,share=on\n-machine memory-backend=mem\n"
-        "-chardev %ssocket,id=%s,path=%s,%s%s\n-netdev vhost-user,id=net-%s,chardev=%s\n"
+        "-chardev %ssocket,id=chr-%s,path=%s,%s%s\n-netdev vhost-user,id=net-%s,chardev=chr-%s\n"
         "-device virtio-net-pci,netdev=net-%s,mac=52:54:%02x:%02x:%02x:%02x",
         shell, spec->name, path, mode, shell, spec->name, spec->name, spec->name, hash >> 24,
         hash >> 16 & 0xff, hash >> 8 & 0xff, hash & 0xff);

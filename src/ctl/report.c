@@ -109,11 +109,13 @@ json_t *hg_report_bridges(const struct hg_switch *sw)
     for (unsigned i = 0; (bridge = hg_switch_bridge(sw, i)); i++) {
         const struct hg_bridge_options *set = hg_bridge_options(bridge);
 
-        json_array_append_new(
-            array, json_pack("{s:s, s:o, s:{s:i, s:i, s:i, s:i}}", "name", hg_bridge_name(bridge),
-                             "ports", bridge_ports(bridge), "fdb", "addresses",
-                             (int)hg_fdb_n(hg_bridge_fdb(bridge)), "age_s", (int)set->fdb_age_s,
-                             "max", (int)set->fdb_max, "port_max", (int)set->fdb_port_max));
+        json_array_append_new(array,
+                              json_pack("{s:s, s:o, s:{s:i, s:i, s:i, s:i, s:o}}", "name",
+                                        hg_bridge_name(bridge), "ports", bridge_ports(bridge),
+                                        "fdb", "addresses", (int)hg_fdb_n(hg_bridge_fdb(bridge)),
+                                        "age_s", (int)set->fdb_age_s, "max", (int)set->fdb_max,
+                                        "port_max", (int)set->fdb_port_max, "refused",
+                                        number(hg_fdb_refused(hg_bridge_fdb(bridge)))));
     }
     return array;
 }
@@ -188,10 +190,10 @@ static json_t *queues(const struct hg_switch_port *entry)
 
         hg_totals_add_rx(&rx, rxq);
         hg_totals_add_tx(&tx, txq);
-        object =
-            json_pack("{s:i, s:o, s:o, s:b, s:b}", "index", (int)i, "rx",
-                      direction(&rx, "replicated"), "tx", direction(&tx, "segmented"), "rx_running",
-                      atomic_load(&rxq->running), "tx_running", atomic_load(&txq->running));
+        object = json_pack("{s:i, s:o, s:o, s:b, s:b}", "index", (int)i, "rx",
+                           direction(&rx, "replicated"), "tx", direction(&tx, "segmented"),
+                           "rx_running", atomic_load_explicit(&rxq->running, memory_order_relaxed),
+                           "tx_running", atomic_load_explicit(&txq->running, memory_order_relaxed));
         if (object && entry->queue[i].polled) {
             json_object_set_new(object, "worker", json_integer(entry->queue[i].worker));
         }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -33,6 +34,20 @@ static void raise_descriptor_limit(void)
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/* Where one of the standard descriptors is closed, the next socket would take its number, and a peer
+ * would be sent the log. */
+static void occupy_standard_descriptors(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
     }
 }
 
@@ -116,7 +131,8 @@ static int serve(struct daemon *d, struct hg_err *err)
     int rc;
 
     d->api = (struct hg_api){.sw = d->sw, .config = d->config};
-    if ((rc = hg_http_new(&d->http, d->loop, d->listening.fd, hg_api_answer, &d->api, err)) < 0) {
+    if ((rc = hg_http_new(&d->http, d->loop, d->listening.listener.fd, hg_api_answer, &d->api,
+                          err)) < 0) {
         return rc;
     }
     if (!d->config->file) {
@@ -136,11 +152,11 @@ static int run_switch(struct daemon *d, struct hg_err *err)
     int rc = hg_switch_new(&d->sw, d->loop, d->config, err);
 
     if (rc < 0) {
-        close(d->listening.fd);
+        close(d->listening.listener.fd);
         return rc;
     }
     if ((rc = populate(d, err)) < 0) {
-        close(d->listening.fd);
+        close(d->listening.listener.fd);
     } else {
         rc = serve(d, err);
     }
@@ -153,6 +169,7 @@ int hg_run(const struct hg_config *config, struct hg_err *err)
     struct daemon d = {.config = config};
     int rc;
 
+    occupy_standard_descriptors();
     raise_descriptor_limit();
     signal(SIGPIPE, SIG_IGN);
     if ((rc = open_loop(&d, err)) == 0 &&

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/bits.h"
-#include "base/runtime.h"
+#include "base/sock.h"
 #include "ctl/drivers.h"
 #include "ctl/quote.h"
 
@@ -295,7 +295,18 @@ static int read_all(struct hg_spec *spec, const struct hg_setting *settings, siz
         return rc;
     }
     *at = spec->mark;
-    return complete(spec, settings, n, err);
+    if ((rc = complete(spec, settings, n, err)) < 0 || !spec->driver->check) {
+        return rc;
+    }
+
+    unsigned index = 0;
+
+    if ((rc = spec->driver->check(spec->value, &index, err)) < 0) {
+        const struct hg_setting *blamed = find(settings, n, spec->driver->options[index].name);
+
+        *at = blamed ? blamed->mark : spec->mark;
+    }
+    return rc;
 }
 
 int hg_spec_read(struct hg_spec *spec, const char *name, struct hg_mark mark,

@@ -65,10 +65,10 @@ static int say_no_hugepages(enum hg_pages pages, uint64_t bytes, struct hg_err *
         return hg_err_set(err, ENOMEM, "this machine has no pages of %s", size);
     return hg_err_set(
         err, ENOMEM,
-        "%" PRIu64 " pages of %s are needed, %" PRIu64 " of %" PRIu64 " are free; get more with: "
+        "pages of %s: %" PRIu64 " needed, %" PRIu64 " of %" PRIu64 " free; get more with: "
         "echo %" PRIu64 " | sudo tee /sys/kernel/mm/hugepages/hugepages-%" PRIu64
         "kB/nr_hugepages%s",
-        n, size, available, total, total + (n > available ? n - available : 0), page_bytes / KIB,
+        size, n, available, total, total + (n > available ? n - available : 0), page_bytes / KIB,
         pages == HG_PAGES_1G ? ", or at boot: hugepagesz=1G hugepages=N" : "");
 }
 

@@ -15,10 +15,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
-#include <sys/un.h>
 
 #include "base/err.h"
+#include "base/sock.h"
 
 /* What a driver fills in before hg_link_open(). */
 struct hg_link {
@@ -30,15 +29,13 @@ struct hg_link {
     void *ctx;
 
     /* Of link.c. */
-    struct sockaddr_un address;
-    bool taken;            /* there is a session */
-    int listen_fd;         /* server: -1 when closed */
-    dev_t dev;             /* server: our socket in the file system, */
-    ino_t ino;             /* to unlink no other */
-    struct event *event;   /* server: a connection waits; client: time to try */
-    unsigned retry_ms;     /* client: the next pause */
-    uint64_t connected_ns; /* client: when the session began */
-    char problem[100];     /* client: why the last try failed; empty: not tried yet */
+    char path[HG_SOCKET_PATH_BYTES];
+    bool taken;                       /* there is a session */
+    struct hg_sock_listener listener; /* server */
+    struct event *event;              /* server: a connection waits; client: time to try */
+    unsigned retry_ms;                /* client: the next pause */
+    uint64_t connected_ns;            /* client: when the session began */
+    char problem[100];                /* client: why the last try failed; empty: not tried yet */
 };
 
 /* Sets the path, and the state before open. 0, or -ENAMETOOLONG with *err. */
@@ -52,11 +49,6 @@ void hg_link_lost(struct hg_link *link);
 
 /* Ends listening and trying; a session that exists is the driver's to end, after this. */
 void hg_link_close(struct hg_link *link);
-
-static inline const char *hg_link_path(const struct hg_link *link)
-{
-    return link->address.sun_path;
-}
 
 /* What it waits for, as a sentence: "waiting for a front-end to connect to /run/vm1.sock". `peer`
  * names who is expected. */

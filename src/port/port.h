@@ -72,7 +72,8 @@ struct hg_txq {
     /*
      * Copies the n frames to the peer in order, n <= HG_BURST_N. Returns how many were dealt with, from
      * the first on: delivered, or refused one by one and counted in stats.drops. The rest found no
-     * room; the caller still has them. Frames stay the caller's in any case. Does not ask for an offload that is not in `offloads`.
+     * room; the caller still has them. Frames stay the caller's in any case. None of them asks for an
+     * offload that is not in `offloads`.
      */
     unsigned (*tx)(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n);
     atomic_bool running;
@@ -96,7 +97,7 @@ struct hg_port_host {
 
 /* What a peer negotiated and where a session stands, for `port show`. */
 struct hg_port_status {
-    char state[16];          /* "up", "down", "waiting", "broken" */
+    char state[16];          /* "up", "waiting", "broken" */
     char text[200];          /* a sentence: what state it is in and what it waits for */
     char peer_features[256]; /* names, separated by spaces */
     unsigned queue_pairs;    /* running */
@@ -125,7 +126,10 @@ struct hg_port_driver {
     const char *help; /* a sentence */
     const struct hg_port_option *options;
     unsigned option_n;
-    /* Allocates port->driver_data, the queues, and starts. 0 or a negative errno with *err and nothing
+    /* Whether values that are good one by one are good for open() as well, without touching anything.
+     * 0 or a negative errno with *err; *option is then the index of the one to blame. NULL: always. */
+    int (*check)(const union hg_port_value *values, unsigned *option, struct hg_err *err);
+    /* Values that check() has passed. Allocates port->driver_data, the queues, and starts. 0 or a negative errno with *err and nothing
      * left behind. */
     int (*open)(struct hg_port *port, const union hg_port_value *values, struct hg_err *err);
     void (*close)(struct hg_port *port);

@@ -96,7 +96,7 @@ static bool receive_chain(struct hg_split_dev *ring, uint16_t head, struct hg_bu
 {
     struct hg_seg *piece = &b->seg[b->seg_n];
     unsigned piece_n;
-    struct hg_net_hdr hdr;
+    struct hg_net_hdr hdr = {0};
     unsigned first = 0;
     uint64_t bytes;
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "virtio/features.h"
 #include "virtio/virtio.h"
 
 enum step_kind {
@@ -221,11 +222,15 @@ static int take_features(struct hg_vhost_front *front, uint64_t offered, struct 
     uint64_t wanted = front->plan->features | HG_BIT(HG_VHOST_USER_F_PROTOCOL_FEATURES);
     uint64_t lacking = front->plan->features_needed & ~offered;
 
-    if (lacking != 0)
+    if (lacking != 0) {
+        char names[128];
+
+        hg_virtio_features_text(lacking, names, sizeof(names));
         return hg_err_set(err, ENOTSUP,
-                          "the back-end does not offer virtio feature %d, which is needed (it "
-                          "offers 0x%" PRIx64 ")",
-                          __builtin_ctzll(lacking), offered);
+                          "the back-end does not offer %s, which is needed (it offers 0x%" PRIx64
+                          ")",
+                          names, offered);
+    }
     if ((offered & HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF)) == 0)
         wanted &= ~front->plan->features_merged;
     front->features = drop_dependents(offered & wanted);

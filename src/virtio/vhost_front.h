@@ -64,11 +64,10 @@ struct hg_vhost_front {
 
     const struct hg_vhost_front_plan *plan;
     struct hg_vhost_conn conn;
-    unsigned step;             /* the message under way, see vhost_front.c */
-    unsigned step_ring;        /* the ring it is about */
-    uint32_t awaited;          /* request that a reply is outstanding for, or 0 */
-    uint64_t protocol_offered; /* protocol features of the back-end */
-    uint64_t protocol;         /* agreed on */
+    unsigned step;      /* the message under way, see vhost_front.c */
+    unsigned step_ring; /* the ring it is about */
+    uint32_t awaited;   /* request that a reply is outstanding for, or 0 */
+    uint64_t protocol;  /* protocol features agreed on */
 };
 
 /* Starts a session on a connected, non-blocking socket; the session owns it from now on, also on

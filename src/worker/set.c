@@ -66,7 +66,7 @@ static int fill(struct hg_set *set, struct hg_poller *const *pollers, unsigned n
 int hg_set_new(struct hg_set **set, struct hg_poller *const *pollers, unsigned n, int epoll_fd,
                struct hg_err *err)
 {
-    struct hg_set *made = calloc(1, sizeof(*made) + n * sizeof(made->poller[0]));
+    struct hg_set *made = calloc(1, sizeof(*made) + n * sizeof(struct hg_poller *));
     int rc;
 
     *set = NULL;

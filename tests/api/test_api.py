@@ -29,7 +29,8 @@ def tells_what_there_is():
         assert any(f"path={daemon.directory}/vm1.sock" in line for line in port["qemu"]), port
         assert daemon.get("/v1/bridges") == [
             {"name": "br0", "ports": ["vm1", "vm2"],
-             "fdb": {"addresses": 0, "age_s": 300, "max": 65536, "port_max": 16384}}]
+             "fdb": {"addresses": 0, "age_s": 300, "max": 65536, "port_max": 16384,
+                     "refused": 0}}]
         assert daemon.get("/v1/fdb") == []
         assert daemon.get("/v1/version")["version"]
 
@@ -155,6 +156,14 @@ def refuses_what_is_too_large():
     with running() as daemon:
         status, body = daemon.ask("POST", "/v1/ports", " " * 65536 + "{}")
         assert (status, body) == (413, {"error": "the request has more than 65536 bytes"})
+        # Told to a client that sends all of it before it reads, as curl does.
+        raw = socket.socket(socket.AF_UNIX)
+        raw.connect(str(daemon.api))
+        raw.settimeout(10)
+        raw.sendall(b"POST /v1/ports HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
+        raw.sendall(b"x" * 1000000)
+        assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
+        raw.close()
         # Announced without being sent: the answer does not wait for it.
         connection = Connection(daemon.api)
         connection.putrequest("POST", "/v1/ports")

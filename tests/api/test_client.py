@@ -5,8 +5,11 @@
 """
 
 import json
+import os
+import shutil
+import subprocess
 
-from harness import client, directory, run_tests, running
+from harness import HEADGATE, client, directory, run_tests, running
 
 COMMANDS = ["run", "config check", "port list", "port show", "port add", "port del", "bridge list",
             "bridge show", "fdb show", "stats", "drops", "version", "help"]
@@ -75,7 +78,33 @@ def shows_bridges_and_counters():
 def says_that_nobody_is_there():
     with directory() as path:
         assert client("-s", path / "no.sock", "port", "list") == (
-            1, "", f"headgate: cannot reach headgate at {path}/no.sock: is `headgate run` running?\n")
+            1, "", f"headgate: nobody answers at {path}/no.sock; expected `headgate run` by the "
+            "same user, or -s with the socket of another\n")
+
+
+def says_that_somebody_else_is_there():
+    with running() as daemon:
+        status, _, err = client("-s", daemon.directory / "vm1.sock", "port", "list")
+        assert status == 1, status
+        assert f"what answers at {daemon.directory}/vm1.sock does not speak HTTP" in err, err
+        if os.geteuid() == 0:
+            daemon.directory.chmod(0o711)
+            program = daemon.directory.parent / f"{daemon.directory.name}-client"
+            shutil.copy(HEADGATE, program)
+            try:
+                got = client("-s", daemon.api, "port", "list", program=program, user=65534)
+            finally:
+                program.unlink()
+            assert got == (1, "", f"headgate: may not open {daemon.api}; expected to be the user who "
+                           "started `headgate run` there, or root\n"), got
+
+
+def says_that_its_answer_was_lost():
+    with open("/dev/full", "w", encoding="ascii") as full:
+        result = subprocess.run([HEADGATE, "version"], stdout=full, stderr=subprocess.PIPE, text=True,
+                                timeout=10, check=False)
+    assert (result.returncode, result.stderr) == (
+        1, "headgate: standard output does not take all of the answer\n"), result
 
 
 def knows_a_wrong_command_line():
@@ -83,12 +112,18 @@ def knows_a_wrong_command_line():
             ([], "no command; `headgate help` lists them"),
             (["frob"], "there is no command 'frob'; `headgate help` lists them"),
             (["port"], "port what? Expected one of list, show, add, del"),
+            (["config"], "config what? Expected check"),
+            (["version", "x"],
+             "version: found 1 operand, expected no operands; see `headgate help version`"),
+            (["run", "-c", ""], "-c: found nothing, expected the name of a file"),
+            (["run", "-s", "a.sock"],
+             "-s: found 'a.sock'; expected the absolute path of a socket, at most 107 bytes"),
             (["port", "frob"],
              "there is no command 'port frob'; expected one of list, show, add, del"),
             (["port", "show"],
-             "expected the NAME of a port, found 0 operands; see `headgate help`"),
+             "port show: found 0 operands, expected the NAME of a port; see `headgate help port show`"),
             (["port", "list", "x"],
-             "expected no operands, found 1 operand; see `headgate help`"),
+             "port list: found 1 operand, expected no operands; see `headgate help port list`"),
             (["drops", "-w"], "'drops' takes no -w; see `headgate help drops`"),
             (["port", "list", "--frob"], "unrecognized option '--frob'"),
             (["stats", "-s"], "option requires an argument -- 's'"),
@@ -112,6 +147,8 @@ run_tests([
     adds_and_removes_ports,
     shows_bridges_and_counters,
     says_that_nobody_is_there,
+    says_that_somebody_else_is_there,
+    says_that_its_answer_was_lost,
     knows_a_wrong_command_line,
     helps_with_every_command,
 ])

@@ -9,6 +9,8 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
+import time
 
 from harness import HEADGATE, Daemon, client, config, directory, run_tests, running
 
@@ -109,7 +111,9 @@ def touches_no_file_that_is_no_socket():
         (path / "api.sock").write_text("precious")
         file = path / "headgate.yaml"
         file.write_text(config(path))
-        assert client("run", "-c", file)[0] == 1
+        assert client("run", "-c", file) == (
+            1, "", f"headgate: api: {path}/api.sock is there and is no socket; expected a path that is "
+            "free\n")
         assert (path / "api.sock").read_text() == "precious"
 
 
@@ -122,6 +126,21 @@ def leaves_the_socket_of_a_successor():
         assert daemon.stop()[0] == 0
         assert daemon.api.exists()
         successor.close()
+
+
+def speaks_to_no_peer_where_its_output_is_closed():
+    with directory() as path:
+        file = path / "headgate.yaml"
+        file.write_text(config(path))
+        program = subprocess.Popen(["sh", "-c", 'exec "$0" run -c "$1" <&- >&- 2>&-', HEADGATE, file])
+        deadline = time.monotonic() + 10
+        while client("-s", path / "api.sock", "port", "list")[0]:
+            assert time.monotonic() < deadline, "it does not answer"
+            time.sleep(0.02)
+        for number in range(3):
+            assert os.readlink(f"/proc/{program.pid}/fd/{number}") == "/dev/null", number
+        program.terminate()
+        assert program.wait(10) == 0
 
 
 def ends_on_either_signal():
@@ -173,6 +192,7 @@ run_tests([
     replaces_a_socket_that_nobody_answers,
     touches_no_file_that_is_no_socket,
     leaves_the_socket_of_a_successor,
+    speaks_to_no_peer_where_its_output_is_closed,
     ends_on_either_signal,
     tells_the_service_manager,
     shows_the_first_steps,

@@ -9,30 +9,18 @@
 #include "base/log.h"
 #include "port/vhost/state.h"
 #include "port/vhost/vhost.h"
+#include "virtio/features.h"
 
-/* What a peer may negotiate, with the names that `port show` uses. MQ is offered when there is more
- * than one pair. The control queue, the MAC address and the link's status are the front-end's own. */
-static const struct {
-    uint8_t bit;
-    const char *name;
-} features[] = {
-    {HG_VIRTIO_NET_F_CSUM, "csum"},
-    {HG_VIRTIO_NET_F_GUEST_CSUM, "guest_csum"},
-    {HG_VIRTIO_NET_F_MTU, "mtu"},
-    {HG_VIRTIO_NET_F_GUEST_TSO4, "guest_tso4"},
-    {HG_VIRTIO_NET_F_GUEST_TSO6, "guest_tso6"},
-    {HG_VIRTIO_NET_F_GUEST_ECN, "guest_ecn"},
-    {HG_VIRTIO_NET_F_HOST_TSO4, "host_tso4"},
-    {HG_VIRTIO_NET_F_HOST_TSO6, "host_tso6"},
-    {HG_VIRTIO_NET_F_HOST_ECN, "host_ecn"},
-    {HG_VIRTIO_NET_F_MRG_RXBUF, "mrg_rxbuf"},
-    {HG_VIRTIO_NET_F_GUEST_ANNOUNCE, "guest_announce"},
-    {HG_VIRTIO_NET_F_MQ, "mq"},
-    {HG_VIRTIO_F_INDIRECT_DESC, "indirect_desc"},
-    {HG_VIRTIO_F_EVENT_IDX, "event_idx"},
-    {HG_VHOST_USER_F_PROTOCOL_FEATURES, "protocol_features"},
-    {HG_VIRTIO_F_VERSION_1, "version_1"},
-};
+/* What a peer may negotiate; why not more is in docs/decisions/0008-features-offered.md. */
+#define OFFER                                                                                      \
+    (HG_BIT(HG_VIRTIO_NET_F_CSUM) | HG_BIT(HG_VIRTIO_NET_F_GUEST_CSUM) |                           \
+     HG_BIT(HG_VIRTIO_NET_F_MTU) | HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO4) |                            \
+     HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO6) | HG_BIT(HG_VIRTIO_NET_F_GUEST_ECN) |                      \
+     HG_BIT(HG_VIRTIO_NET_F_HOST_TSO4) | HG_BIT(HG_VIRTIO_NET_F_HOST_TSO6) |                       \
+     HG_BIT(HG_VIRTIO_NET_F_HOST_ECN) | HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF) |                        \
+     HG_BIT(HG_VIRTIO_NET_F_GUEST_ANNOUNCE) | HG_BIT(HG_VIRTIO_NET_F_MQ) |                         \
+     HG_BIT(HG_VIRTIO_F_INDIRECT_DESC) | HG_BIT(HG_VIRTIO_F_EVENT_IDX) |                           \
+     HG_BIT(HG_VHOST_USER_F_PROTOCOL_FEATURES) | HG_BIT(HG_VIRTIO_F_VERSION_1))
 
 enum { PATH, ROLE, QUEUES, IOMMU, MTU, OPTION_N };
 
@@ -68,15 +56,6 @@ static const struct hg_port_option options[] = {
 
 _Static_assert(HG_ARRAY_N(options) == OPTION_N, "every option has its entry");
 
-static uint64_t offer(unsigned pair_n)
-{
-    uint64_t bits = 0;
-
-    for (size_t i = 0; i < HG_ARRAY_N(features); i++)
-        bits |= HG_BIT(features[i].bit);
-    return pair_n > 1 ? bits : bits & ~HG_BIT(HG_VIRTIO_NET_F_MQ);
-}
-
 static void on_connected(void *ctx, int fd)
 {
     hg_vhost_session_begin(ctx, fd);
@@ -103,7 +82,7 @@ int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *
     vp->pair = pair;
     vp->port = port;
     vp->loop = port->host->loop;
-    vp->offer = offer(how->pair_n);
+    vp->offer = how->pair_n > 1 ? OFFER : OFFER & ~HG_BIT(HG_VIRTIO_NET_F_MQ);
     vp->mtu_max = how->mtu_max;
     vp->link.loop = vp->loop;
     vp->link.log_name = vp->log_name;
@@ -129,6 +108,18 @@ void hg_vhost_port_free(struct hg_port *port)
     port->queue_n = 0;
 }
 
+static int check_values(const union hg_port_value *values, unsigned *option, struct hg_err *err)
+{
+    if (values[IOMMU].uint == IOMMU_REQUIRE) {
+        *option = IOMMU;
+        return hg_err_set(
+            err, ENOTSUP,
+            "iommu: found 'require', which this version cannot keep because it offers "
+            "no IOMMU to guests; expected allow or off");
+    }
+    return 0;
+}
+
 static int open_port(struct hg_port *port, const union hg_port_value *values, struct hg_err *err)
 {
     struct hg_vhost_port_options how = {
@@ -139,11 +130,6 @@ static int open_port(struct hg_port *port, const union hg_port_value *values, st
     };
     int rc;
 
-    if (values[IOMMU].uint == IOMMU_REQUIRE)
-        return hg_err_set(err, ENOTSUP,
-                          "port '%s': iommu: require cannot be kept, this version offers no IOMMU "
-                          "to guests; use allow or off",
-                          port->name);
     rc = hg_vhost_port_new(port, &how, err);
     if (rc != 0)
         return rc;
@@ -224,17 +210,6 @@ static void describe_connected(struct hg_vhost_port *vp, struct hg_port_status *
     snprintf(status->text, sizeof(status->text), "connected, waiting for %s", missing);
 }
 
-static void list_features(uint64_t bits, char *text, size_t size)
-{
-    size_t used = 0;
-
-    text[0] = '\0';
-    for (size_t i = 0; i < HG_ARRAY_N(features); i++)
-        if ((bits & HG_BIT(features[i].bit)) != 0 && used < size)
-            used += (size_t)snprintf(text + used, size - used, "%s%s", used == 0 ? "" : " ",
-                                     features[i].name);
-}
-
 static void get_status(const struct hg_port *port, struct hg_port_status *status)
 {
     struct hg_vhost_port *vp = port->driver_data;
@@ -242,7 +217,7 @@ static void get_status(const struct hg_port *port, struct hg_port_status *status
     *status = (struct hg_port_status){0};
     status->queue_pairs = running_pairs(port);
     status->reconnects = vp->sessions_n > 1 ? vp->sessions_n - 1 : 0;
-    list_features(vp->features, status->peer_features, sizeof(status->peer_features));
+    hg_virtio_features_text(vp->features, status->peer_features, sizeof(status->peer_features));
     if (hg_vhost_connected(vp))
         describe_connected(vp, status);
     else
@@ -254,6 +229,7 @@ const struct hg_port_driver hg_vhost_user_driver = {
     .help = "A virtio network device of a virtual machine or container, over a UNIX socket.",
     .options = options,
     .option_n = OPTION_N,
+    .check = check_values,
     .open = open_port,
     .close = close_port,
     .status = get_status,

@@ -116,8 +116,10 @@ static struct hg_space *map_table(struct hg_vhost_conn *conn, struct hg_err *err
 
     if (table->n > HG_VHOST_FDS_MAX || table->n != conn->in_fd_n ||
         conn->in.hdr.size < 8 + table->n * sizeof(table->region[0])) {
-        hg_err_set(err, EPROTO, "%u regions in %u bytes with %u file descriptors", table->n,
-                   conn->in.hdr.size, conn->in_fd_n);
+        hg_err_set(
+            err, EPROTO,
+            "%u regions in %u bytes with %u file descriptors, expected at most %d with one each",
+            table->n, conn->in.hdr.size, conn->in_fd_n, HG_VHOST_FDS_MAX);
         return NULL;
     }
     space = calloc(1, sizeof(*space));

@@ -94,13 +94,13 @@ static void set_running(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     else
         atomic_store_explicit(&pair->txq.offloads, offloads_of(vp), memory_order_relaxed);
     hg_qsbr_publish(&ring->live, &ring->dev);
-    atomic_store_explicit(running_flag(vp, ring), true, memory_order_release);
+    atomic_store_explicit(running_flag(vp, ring), true, memory_order_relaxed);
 }
 
 /* Takes a queue back. The caller announces, then waits. */
 static void set_stopped(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
 {
-    atomic_store_explicit(running_flag(vp, ring), false, memory_order_release);
+    atomic_store_explicit(running_flag(vp, ring), false, memory_order_relaxed);
     hg_qsbr_publish(&ring->live, NULL);
 }
 

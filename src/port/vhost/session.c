@@ -153,7 +153,7 @@ void hg_vhost_session_begin(struct hg_vhost_port *vp, int fd)
     vp->watch = event_new(vp->loop, -1, EV_PERSIST, on_watch, vp);
     vp->sessions_n++;
     vp->broken[0] = '\0';
-    hg_log_limited(HG_LOG_INFO, vp->log_name, "front-end connected, %s", hg_link_path(&vp->link));
+    hg_log_limited(HG_LOG_INFO, vp->log_name, "front-end connected, %s", vp->link.path);
     if (vp->readable == NULL || vp->writable == NULL || vp->watch == NULL ||
         event_add(vp->readable, NULL) != 0 || event_add(vp->watch, &period) != 0)
         hg_vhost_session_end(vp, "no memory for the session's events");

@@ -8,27 +8,19 @@
 
 #include "port/virtio_user/state.h"
 #include "port/virtio_user/virtio_user.h"
+#include "virtio/features.h"
 
-/* What we use, with the names that `port show` uses. Segments come in only along with merged buffers:
- * ours hold one frame of ordinary size each. */
-static const struct {
-    uint8_t bit;
-    bool needed;
-    bool merged;
-    const char *name;
-} features[] = {
-    {HG_VIRTIO_F_VERSION_1, true, false, "version_1"},
-    {HG_VIRTIO_F_EVENT_IDX, false, false, "event_idx"},
-    {HG_VIRTIO_NET_F_MRG_RXBUF, false, false, "mrg_rxbuf"},
-    {HG_VIRTIO_NET_F_CSUM, false, false, "csum"},
-    {HG_VIRTIO_NET_F_HOST_TSO4, false, false, "host_tso4"},
-    {HG_VIRTIO_NET_F_HOST_TSO6, false, false, "host_tso6"},
-    {HG_VIRTIO_NET_F_HOST_ECN, false, false, "host_ecn"},
-    {HG_VIRTIO_NET_F_GUEST_CSUM, false, false, "guest_csum"},
-    {HG_VIRTIO_NET_F_GUEST_TSO4, false, true, "guest_tso4"},
-    {HG_VIRTIO_NET_F_GUEST_TSO6, false, true, "guest_tso6"},
-    {HG_VIRTIO_NET_F_GUEST_ECN, false, true, "guest_ecn"},
-};
+/* Segments come in only along with merged buffers: ours hold one frame of ordinary size each. */
+#define FEATURES_MERGED                                                                            \
+    (HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO4) | HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO6) |                     \
+     HG_BIT(HG_VIRTIO_NET_F_GUEST_ECN))
+
+/* What we use of what the back-end offers. */
+#define FEATURES                                                                                   \
+    (FEATURES_MERGED | HG_BIT(HG_VIRTIO_F_VERSION_1) | HG_BIT(HG_VIRTIO_F_EVENT_IDX) |             \
+     HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF) | HG_BIT(HG_VIRTIO_NET_F_CSUM) |                            \
+     HG_BIT(HG_VIRTIO_NET_F_HOST_TSO4) | HG_BIT(HG_VIRTIO_NET_F_HOST_TSO6) |                       \
+     HG_BIT(HG_VIRTIO_NET_F_HOST_ECN) | HG_BIT(HG_VIRTIO_NET_F_GUEST_CSUM))
 
 enum { PATH, ROLE, QUEUES, QUEUE_SIZE, OPTION_N };
 
@@ -59,17 +51,6 @@ static const struct hg_port_option options[] = {
 
 _Static_assert(HG_ARRAY_N(options) == OPTION_N, "every option has its entry");
 _Static_assert((int)HG_PORT_QUEUES_MAX <= (int)HG_VHOST_FRONT_PAIRS_MAX, "room in the plan");
-
-static void plan_features(struct hg_vhost_front_plan *plan)
-{
-    for (size_t i = 0; i < HG_ARRAY_N(features); i++) {
-        uint64_t bit = HG_BIT(features[i].bit);
-
-        plan->features |= bit;
-        plan->features_needed |= features[i].needed ? bit : 0;
-        plan->features_merged |= features[i].merged ? bit : 0;
-    }
-}
 
 static void on_connected(void *ctx, int fd)
 {
@@ -109,19 +90,30 @@ static void release(struct hg_port *port)
     port->queue_n = 0;
 }
 
+static int check_values(const union hg_port_value *values, unsigned *option, struct hg_err *err)
+{
+    if (!hg_is_power_of_two(values[QUEUE_SIZE].uint)) {
+        *option = QUEUE_SIZE;
+        return hg_err_set(err, EINVAL,
+                          "queue_size: found '%u'; expected a power of two from %u to %u",
+                          (unsigned)values[QUEUE_SIZE].uint, (unsigned)HG_VU_QUEUE_SIZE_MIN,
+                          (unsigned)HG_VU_QUEUE_SIZE_MAX);
+    }
+    return 0;
+}
+
 static int open_port(struct hg_port *port, const union hg_port_value *values, struct hg_err *err)
 {
     struct hg_vu_port *vu;
     int rc;
 
-    if (!hg_is_power_of_two(values[QUEUE_SIZE].uint))
-        return hg_err_set(err, EINVAL, "port '%s': queue_size: %u is not a power of two",
-                          port->name, (unsigned)values[QUEUE_SIZE].uint);
     vu = allocate(port, (unsigned)values[QUEUES].uint);
     if (vu == NULL)
         return hg_err_set(err, ENOMEM, "no memory for port '%s'", port->name);
     vu->queue_size = (uint16_t)values[QUEUE_SIZE].uint;
-    plan_features(&vu->plan);
+    vu->plan.features = FEATURES;
+    vu->plan.features_needed = HG_BIT(HG_VIRTIO_F_VERSION_1);
+    vu->plan.features_merged = FEATURES_MERGED;
     vu->link.loop = port->host->loop;
     vu->link.log_name = vu->log_name;
     vu->link.server = values[ROLE].uint == ROLE_SERVER;
@@ -150,17 +142,6 @@ static void close_port(struct hg_port *port)
     release(port);
 }
 
-static void list_features(uint64_t bits, char *text, size_t size)
-{
-    size_t used = 0;
-
-    text[0] = '\0';
-    for (size_t i = 0; i < HG_ARRAY_N(features); i++)
-        if ((bits & HG_BIT(features[i].bit)) != 0 && used < size)
-            used += (size_t)snprintf(text + used, size - used, "%s%s", used == 0 ? "" : " ",
-                                     features[i].name);
-}
-
 static void get_status(const struct hg_port *port, struct hg_port_status *status)
 {
     const struct hg_vu_port *vu = port->driver_data;
@@ -170,7 +151,8 @@ static void get_status(const struct hg_port *port, struct hg_port_status *status
     status->reconnects = vu->sessions_n > 1 ? vu->sessions_n - 1 : 0;
     if (vu->running) {
         status->queue_pairs = vu->front.pair_n;
-        list_features(vu->front.features, status->peer_features, sizeof(status->peer_features));
+        hg_virtio_features_text(vu->front.features, status->peer_features,
+                                sizeof(status->peer_features));
         strcpy(status->state, "up");
         snprintf(status->text, sizeof(status->text), "up: %u queue pair%s", status->queue_pairs,
                  status->queue_pairs == 1 ? "" : "s");
@@ -193,6 +175,7 @@ const struct hg_port_driver hg_virtio_user_driver = {
     .help = "Headgate as the guest of another switch that has a vhost-user back-end.",
     .options = options,
     .option_n = OPTION_N,
+    .check = check_values,
     .open = open_port,
     .close = close_port,
     .status = get_status,

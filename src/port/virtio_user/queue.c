@@ -2,9 +2,10 @@
  * The hot contract: what workers call, once per burst. The ring is whatever `live` points to at that
  * moment; between rx and done, and during tx, control waits for us (hg_qsbr_wait).
  *
- * Receiving lends the frames where they lie: the virtio header and the head are copied into the slot
- * with one copy, the rest becomes segments. Used chains are free in the ring as soon as they are
- * reaped, but nobody adds them again before done(), so the buffers stay ours for the burst.
+ * Receiving lends the frames where they lie: the virtio header and the head are copied, each by itself
+ * (docs/decisions/0002-borrowed-packets.md says why), the rest becomes segments. Used chains are free in
+ * the ring as soon as they are reaped, but nobody adds them again before done(), so the buffers stay ours
+ * for the burst.
  *
  * Transmitting copies into our buffers: one for most frames, a chain of them for a long one.
  */

@@ -66,8 +66,8 @@ static void start_queues(struct hg_vu_port *vu)
         start_side(vu, &pair->tx);
         pair->rxq.fd = pair->rx.call_fd;
         atomic_store_explicit(&pair->txq.offloads, offloads, memory_order_relaxed);
-        atomic_store_explicit(&pair->rxq.running, true, memory_order_release);
-        atomic_store_explicit(&pair->txq.running, true, memory_order_release);
+        atomic_store_explicit(&pair->rxq.running, true, memory_order_relaxed);
+        atomic_store_explicit(&pair->txq.running, true, memory_order_relaxed);
     }
     vu->running = true;
     announce(vu, vu->front.pair_n);
@@ -81,8 +81,8 @@ static void stop_queues(struct hg_vu_port *vu)
     for (unsigned i = 0; i < vu->port->queue_n; i++) {
         struct hg_vu_pair *pair = &vu->pair[i];
 
-        atomic_store_explicit(&pair->rxq.running, false, memory_order_release);
-        atomic_store_explicit(&pair->txq.running, false, memory_order_release);
+        atomic_store_explicit(&pair->rxq.running, false, memory_order_relaxed);
+        atomic_store_explicit(&pair->txq.running, false, memory_order_relaxed);
         hg_qsbr_publish(&pair->rx.live, NULL);
         hg_qsbr_publish(&pair->tx.live, NULL);
     }
@@ -183,8 +183,7 @@ void hg_vu_session_begin(struct hg_vu_port *vu, int fd)
     vu->begun_ns = hg_now_ns();
     vu->sessions_n++;
     vu->broken[0] = '\0';
-    hg_log_limited(HG_LOG_INFO, vu->log_name, "connected to a back-end, %s",
-                   hg_link_path(&vu->link));
+    hg_log_limited(HG_LOG_INFO, vu->log_name, "connected to a back-end, %s", vu->link.path);
     if (vu->readable == NULL || vu->writable == NULL || vu->watch == NULL ||
         event_add(vu->readable, NULL) != 0 || event_add(vu->watch, &period) != 0)
         hg_vu_session_end(vu, "no memory for the session's events");

@@ -118,13 +118,13 @@ static void proposes_arguments_for_qemu(void **state)
     (void)state;
     assert_int_equal(hg_api_read_port(&spec, body, strlen(body), NULL), 0);
     assert_true(hg_qemu_arguments(&spec, text, sizeof(text)));
-    assert_string_equal(text,
-                        "-m 1G\n"
-                        "-object memory-backend-memfd,id=mem,size=1G,share=on\n"
-                        "-machine memory-backend=mem\n"
-                        "-chardev 'socket,id=vm1,path=/tmp/it'\\''s,, well,server=on,wait=off'\n"
-                        "-netdev vhost-user,id=net-vm1,chardev=vm1\n"
-                        "-device virtio-net-pci,netdev=net-vm1,mac=52:54:51:1c:93:a7");
+    assert_string_equal(
+        text, "-m 1G\n"
+              "-object memory-backend-memfd,id=mem,size=1G,share=on\n"
+              "-machine memory-backend=mem\n"
+              "-chardev 'socket,id=chr-vm1,path=/tmp/it'\\''s,, well,server=on,wait=off'\n"
+              "-netdev vhost-user,id=net-vm1,chardev=chr-vm1\n"
+              "-device virtio-net-pci,netdev=net-vm1,mac=52:54:51:1c:93:a7");
     hg_spec_free(&spec);
 }
 

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -23,16 +24,17 @@ static const struct hg_arena_options ordinary = {
 static uint64_t free_hugepages(unsigned kib)
 {
     char path[96];
-    unsigned long n = 0;
+    char line[32] = "";
     FILE *file;
 
     snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages", kib);
     file = fopen(path, "re");
-    if (file && fscanf(file, "%lu", &n) != 1)
-        n = 0;
-    if (file)
+    if (file) {
+        if (!fgets(line, sizeof(line), file))
+            line[0] = '\0';
         fclose(file);
-    return n;
+    }
+    return strtoull(line, NULL, 10);
 }
 
 static void is_whole_pages_zeroed_and_writable(void **state)

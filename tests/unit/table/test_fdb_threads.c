@@ -82,8 +82,8 @@ static void never_names_another_port(void **state)
         pthread_join(thread[i], NULL);
     assert_int_equal(atomic_load(&wrong), 0);
     assert_true(atomic_load(&hits) > 0);
-    for (uint16_t port = 0; port < PORTS; port++)
-        hg_fdb_forget_port(fdb, port);
+    for (unsigned port = 0; port < PORTS; port++)
+        hg_fdb_forget_port(fdb, (uint16_t)port);
     assert_int_equal(hg_fdb_n(fdb), 0); /* the counts have stayed exact */
     hg_fdb_free(fdb);
 }

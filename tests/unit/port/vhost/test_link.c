@@ -165,7 +165,10 @@ static void refuse_to_require_an_iommu(void **state)
         {.string = place->path}, {.uint = 0}, {.uint = 1}, {.uint = 1}, {.uint = 1500}};
     struct hg_err err;
 
-    assert_int_equal(hg_vhost_user_driver.open(&place->port, values, &err), -ENOTSUP);
+    unsigned option;
+
+    assert_int_equal(hg_vhost_user_driver.check(values, &option, &err), -ENOTSUP);
+    assert_string_equal(hg_vhost_user_driver.options[option].name, "iommu");
     assert_non_null(strstr(err.text, "offers no IOMMU"));
     assert_int_equal(access(place->path, F_OK), -1);
 }

@@ -21,9 +21,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sock.h"
 #include "port/virtio_user/virtio_user.h"
 #include "virtio/vhost_msg.h"
-#include "virtio/vhost_sock.h"
 #include "virtio/virtio.h"
 
 enum { WAIT_MS = 8000, NUM = 64, BUF_BYTES = 33 * 64 };
@@ -206,7 +206,7 @@ static inline void answer(struct place *place)
 static inline void connect_to(struct place *place)
 {
     struct hg_err err;
-    int fd = hg_vhost_sock_connect(place->path, &err);
+    int fd = hg_sock_connect(place->path, &err);
 
     if (fd < 0)
         fail_msg("%s", err.text);

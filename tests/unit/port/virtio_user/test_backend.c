@@ -60,7 +60,7 @@ static void too_old(void **state)
 
     place->back.features &= ~HG_BIT(HG_VIRTIO_F_VERSION_1);
     wait_for(place, "broken");
-    expect_text(place, "does not offer virtio feature 32");
+    expect_text(place, "does not offer version_1, which is needed");
 }
 
 static void refusals_are_named(void **state)

@@ -321,11 +321,13 @@ static void refuses_odd_sizes(void **state)
     union hg_port_value values[] = {
         {.string = place->path}, {.uint = 0}, {.uint = 1}, {.uint = 100}};
     struct hg_err err;
+    unsigned option;
 
-    place->guest = (struct hg_port){.name = "guest", .host = &place->host};
-    assert_true(hg_virtio_user_driver.open(&place->guest, values, &err) < 0);
-    assert_non_null(strstr(err.text, "queue_size: 100 is not a power of two"));
-    assert_null(place->guest.driver_data);
+    assert_int_equal(hg_virtio_user_driver.check(values, &option, &err), -EINVAL);
+    assert_string_equal(hg_virtio_user_driver.options[option].name, "queue_size");
+    assert_non_null(strstr(err.text, "found '100'; expected a power of two"));
+    values[3].uint = 128;
+    assert_int_equal(hg_virtio_user_driver.check(values, &option, &err), 0);
 }
 
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
