@@ -269,13 +269,14 @@ static int take_answer(struct hg_vhost_front *front, const struct hg_vhost_msg *
 static int take_message(struct hg_vhost_front *front, struct hg_err *err)
 {
     const struct hg_vhost_msg *msg = &front->conn.in;
-    uint32_t bytes = steps[front->step].reply_bytes;
+    uint32_t bytes;
 
     if (front->awaited == 0 || msg->hdr.request != front->awaited ||
         !(msg->hdr.flags & HG_VHOST_REPLY))
         return hg_err_set(err, EPROTO, "the back-end sent %s, expected %s",
                           hg_vhost_request_name(msg->hdr.request),
                           front->awaited != 0 ? "an answer to what it was asked" : "nothing");
+    bytes = steps[front->step].reply_bytes;
     if (bytes == 0)
         bytes = sizeof(msg->u64);
     if (msg->hdr.size != bytes)

@@ -208,6 +208,41 @@ static void descriptors_exchanged_without_end(void **state)
     stage_recover(&stage);
 }
 
+/* All parts of both rings in one place, and buffers in it too: what the device writes to one part is
+ * read as another. The guest can only confuse itself. */
+static void rings_on_top_of_each_other(void **state)
+{
+    uint8_t frame[100] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5};
+
+    (void)state;
+    for (uint16_t num = 1; num <= 256; num *= 2) {
+        stage_bring_up(&stage, ATTACKER, num, RIG_FEATURES);
+        for (uint32_t ring = 0; ring < 2; ring++) {
+            struct hg_vhost_vring_addr addr = {.index = ring,
+                                               .desc = PEER_USER + 4096,
+                                               .avail = PEER_USER + 4096 + 64 * ring,
+                                               .used = PEER_USER + 4096 + 32 * ring};
+
+            assert_true(
+                peer_send(attacker(), HG_VHOST_SET_VRING_ADDR, 0, &addr, sizeof(addr), NULL, 0));
+        }
+        rig_pump(&stage.rig[ATTACKER]);
+        for (unsigned i = 0; i < 64; i++) {
+            uint16_t *words = peer_at(attacker(), 4096);
+
+            for (unsigned k = 0; k < 256; k++) /* plausible descriptors, heads and indices */
+                words[k] = (uint16_t)(k % 8 < 4    ? (k % 8 == 0 ? 4096 : 0)
+                                      : k % 8 == 4 ? 512
+                                                   : i % 3);
+            peer_transmit(&stage.rig[VICTIM].peer, GUEST_TX, frame, sizeof(frame));
+            peer_kick(&stage.rig[VICTIM].peer, GUEST_TX);
+            peer_kick(attacker(), GUEST_TX);
+            stage_flow(&stage);
+        }
+        stage_recover(&stage);
+    }
+}
+
 /* Eventfds that are full, and that the front-end has made to block after handing them over. */
 static void fill_and_block(int fd)
 {
@@ -258,6 +293,7 @@ int main(void)
         cmocka_unit_test(silence_inside_a_message),
         cmocka_unit_test(answers_that_nobody_reads),
         cmocka_unit_test(descriptors_exchanged_without_end),
+        cmocka_unit_test(rings_on_top_of_each_other),
         cmocka_unit_test(eventfds_that_block),
     };
 
