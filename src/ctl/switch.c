@@ -157,7 +157,9 @@ static void tick(evutil_socket_t fd, short what, void *ctx)
         hg_bridge_tick(sw->bridge[i]);
     }
     /* Only after a failure is there anything left to do; it has been logged. */
-    (void)apply(sw, NULL);
+    for (unsigned i = 0; i < sw->port_n; i++) {
+        (void)refresh(sw, sw->port[i], NULL);
+    }
 }
 
 /* --- ports ----------------------------------------------------------------------------------- */

@@ -13,8 +13,28 @@ enum {
     RETRY_MIN_MS = 100,
     RETRY_MAX_MS = 5000,
     BACKLOG = 4,
+    ACCEPT_PAUSE_MS = 100,
     SOCKET_MODE = 0660, /* the owner and its group: whoever connects can send frames */
 };
+
+static void listen_again(evutil_socket_t none, short what, void *ctx)
+{
+    struct hg_link *link = ctx;
+
+    (void)none;
+    (void)what;
+    event_add(link->event, NULL);
+}
+
+/* Out of descriptors or memory: the connection stays in the queue, and the listener readable. Looking
+ * again at once would keep the control loop busy with nothing else. */
+static void pause_listening(struct hg_link *link)
+{
+    static const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+
+    event_del(link->event);
+    event_add(link->pause, &pause);
+}
 
 static void on_connection(evutil_socket_t fd, short what, void *ctx)
 {
@@ -25,8 +45,10 @@ static void on_connection(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     if (peer < 0) {
-        if (peer != -EAGAIN)
+        if (peer != -EAGAIN) {
             hg_log_limited(HG_LOG_ERROR, link->log_name, "%s", err.text);
+            pause_listening(link);
+        }
     } else if (link->taken) {
         close(peer);
         hg_log_limited(HG_LOG_WARN, link->log_name,
@@ -45,7 +67,8 @@ static int open_server(struct hg_link *link, struct hg_err *err)
         return rc;
     link->event =
         event_new(link->loop, link->listener.fd, EV_READ | EV_PERSIST, on_connection, link);
-    if (link->event == NULL || event_add(link->event, NULL) != 0) {
+    link->pause = evtimer_new(link->loop, listen_again, link);
+    if (link->event == NULL || link->pause == NULL || event_add(link->event, NULL) != 0) {
         hg_link_close(link);
         return hg_err_set(err, ENOMEM, "no memory for an event");
     }
@@ -123,7 +146,9 @@ void hg_link_close(struct hg_link *link)
 {
     if (link->event != NULL)
         event_free(link->event);
-    link->event = NULL;
+    if (link->pause != NULL)
+        event_free(link->pause);
+    link->event = link->pause = NULL;
     if (link->listener.fd < 0)
         return;
     hg_sock_remove(&link->listener, link->path);

@@ -33,6 +33,7 @@ struct hg_link {
     bool taken;                       /* there is a session */
     struct hg_sock_listener listener; /* server */
     struct event *event;              /* server: a connection waits; client: time to try */
+    struct event *pause;              /* server: accepting failed, look again later */
     unsigned retry_ms;                /* client: the next pause */
     uint64_t connected_ns;            /* client: when the session began */
     char problem[100];                /* client: why the last try failed; empty: not tried yet */

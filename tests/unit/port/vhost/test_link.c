@@ -10,9 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -244,14 +246,62 @@ static void slow_down_when_sessions_break_at_once(void **state)
     hg_vhost_user_driver.close(&place->port);
 }
 
+static void run_loop_ms(struct place *place, unsigned ms)
+{
+    struct timeval time = {.tv_usec = (suseconds_t)ms * 1000};
+
+    event_base_loopexit(place->host.loop, &time);
+    event_base_dispatch(place->host.loop);
+}
+
+/* Out of descriptors, the daemon neither spins on the connection that it cannot take nor forgets it. */
+static void wait_until_there_are_descriptors_again(void **state)
+{
+    struct place *place = *state;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int peer = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct hg_port_status status;
+    struct rlimit before;
+    struct rlimit none;
+    struct timespec cpu_before;
+    struct timespec cpu_after;
+    struct hg_err err;
+
+    assert_int_equal(open_at(place, place->path, false, &err), 0);
+    run_loop_ms(place, 10); /* whatever the loop opens for itself */
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 1, .rlim_max = before.rlim_max};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", place->path);
+    assert_int_equal(connect(peer, (const struct sockaddr *)&address, sizeof(address)), 0);
+
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu_before);
+    run_loop_ms(place, 250);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu_after);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    /* Three looks, not 250 ms of looking. */
+    assert_true((cpu_after.tv_sec - cpu_before.tv_sec) * 1000000000L + cpu_after.tv_nsec -
+                    cpu_before.tv_nsec <
+                100 * 1000000L);
+    hg_vhost_user_driver.status(&place->port, &status);
+    assert_non_null(strstr(status.text, "waiting for a front-end to connect"));
+
+    run_loop_ms(place, 250);
+    hg_vhost_user_driver.status(&place->port, &status);
+    assert_null(strstr(status.text, "waiting for a front-end to connect"));
+    close(peer);
+    hg_vhost_user_driver.close(&place->port);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(listen_for_the_owner_and_its_group),  CASE(replace_a_stale_socket),
-        CASE(leave_the_sockets_of_others_alone),   CASE(leave_files_alone),
-        CASE(explain_paths_that_cannot_be),        CASE(refuse_to_require_an_iommu),
-        CASE(connect_as_soon_as_somebody_listens), CASE(slow_down_when_sessions_break_at_once),
+        CASE(listen_for_the_owner_and_its_group),     CASE(replace_a_stale_socket),
+        CASE(leave_the_sockets_of_others_alone),      CASE(leave_files_alone),
+        CASE(explain_paths_that_cannot_be),           CASE(refuse_to_require_an_iommu),
+        CASE(connect_as_soon_as_somebody_listens),    CASE(slow_down_when_sessions_break_at_once),
+        CASE(wait_until_there_are_descriptors_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
