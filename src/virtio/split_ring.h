@@ -60,6 +60,61 @@ static inline uint16_t split_load_head(const struct hg_split_dev *ring, uint16_t
                          sizeof(uint16_t) * (position & (ring->num - 1u)));
 }
 
+/* An entry of the available ring that has been looked at, not taken. `simple`: one buffer of the right
+ * direction, contiguous here, is all there is; else host and len are not set. */
+struct split_slot {
+    uint8_t *host;
+    uint32_t len;
+    uint16_t head;
+    bool simple;
+};
+
+/*
+ * Looks at up to `want` entries from last_avail on, at most HG_BURST_N, and returns how many are there.
+ * Two passes, each of which starts the transfers that what follows waits for: heads, then descriptors
+ * and their translation, with hints at the first two lines of each buffer. A head out of range breaks
+ * the ring when its turn comes: what stands before it is good.
+ */
+static inline unsigned split_look_ahead(struct hg_split_dev *ring, struct split_slot *slot,
+                                        unsigned want, enum hg_perm perm)
+{
+    uint16_t plain = perm == HG_PERM_WRITE ? HG_DESC_F_WRITE : 0;
+    unsigned n = split_available(ring, want);
+
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t head = split_load_head(ring, (uint16_t)(ring->last_avail + i));
+
+        if (hg_unlikely(head >= ring->num)) {
+            if (i == 0)
+                split_break(ring, HG_VRING_HEAD_RANGE, head);
+            n = i;
+            break;
+        }
+        hg_shm_expect_read(ring->desc + (size_t)head * sizeof(struct hg_desc));
+        slot[i].head = head;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        struct hg_desc desc = split_load_desc(ring->desc, slot[i].head);
+        uint8_t *host;
+
+        slot[i].simple =
+            hg_likely(desc.flags == plain && desc.len != 0) &&
+            hg_space_at(ring->space, &ring->hint, desc.addr, desc.len, perm, &host) == desc.len;
+        if (hg_unlikely(!slot[i].simple))
+            continue;
+        if (perm == HG_PERM_WRITE) {
+            hg_shm_expect_write(host);
+            hg_shm_expect_write(host + HG_CACHE_LINE_BYTES);
+        } else {
+            hg_shm_expect_read(host);
+            hg_shm_expect_read(host + HG_CACHE_LINE_BYTES);
+        }
+        slot[i].host = host;
+        slot[i].len = desc.len;
+    }
+    return n;
+}
+
 /* Puts one element into the used ring without publishing it. */
 static inline void split_put_used(struct hg_split_dev *ring, uint16_t head, uint32_t len)
 {

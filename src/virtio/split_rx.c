@@ -2,7 +2,7 @@
  * Receiving: frames that the guest transmits become packets borrowed for a burst.
  *
  * Three passes over the burst, each of which starts the loads that the next one needs: heads, then
- * descriptors and translation, then headers. The common frame is one readable buffer with
+ * descriptors and translation (split_look_ahead()), then headers. The common frame is one readable buffer with
  * virtio_net_hdr and frame together: receive_simple(). Everything else takes receive_chain().
  *
  * Used elements are written as the heads are taken, while their line is still on its way from the
@@ -15,15 +15,7 @@
 
 enum { ETH_HLEN = 14 };
 
-/* A taken entry whose first buffer has been found: `simple` when it is all there is. */
-struct taken {
-    const uint8_t *host;
-    uint32_t len;
-    uint16_t head;
-    bool simple;
-};
-
-/* Refuses a frame. Its descriptors have their used element already. */
+/* Refuses a frame. Its descriptors go back with those of the burst. */
 static void drop(struct hg_queue_stats *stats, enum hg_drop reason)
 {
     hg_count_add(&stats->drops.reason[reason], 1);
@@ -49,17 +41,17 @@ static bool read_header(const struct hg_net_hdr *hdr, struct hg_pkt *pkt,
 }
 
 /* A frame that is one contiguous buffer of `len` bytes, header included. */
-static bool receive_simple(struct hg_split_dev *ring, const struct taken *taken, struct hg_burst *b,
-                           struct hg_pkt *pkt, struct hg_queue_stats *stats)
+static bool receive_simple(struct hg_split_dev *ring, const struct split_slot *slot,
+                           struct hg_burst *b, struct hg_pkt *pkt, struct hg_queue_stats *stats)
 {
-    uint32_t len = taken->len - ring->hdr_len;
-    const uint8_t *frame = taken->host + ring->hdr_len;
+    uint32_t len = slot->len - ring->hdr_len;
+    const uint8_t *frame = slot->host + ring->hdr_len;
     struct hg_net_hdr hdr;
 
-    if (!acceptable((uint64_t)taken->len - ring->hdr_len, stats))
+    if (!acceptable((uint64_t)slot->len - ring->hdr_len, stats))
         return false;
     /* num_buffers means nothing here, so a legacy header is read alike. */
-    hg_shm_in(&hdr, taken->host, HG_NET_HDR_LEGACY_BYTES);
+    hg_shm_in(&hdr, slot->host, HG_NET_HDR_LEGACY_BYTES);
     pkt->len = len;
     pkt->head_len = (uint16_t)hg_min_u32(len, HG_HEAD_BYTES);
     hg_shm_in_short(pkt->head, frame, pkt->head_len);
@@ -122,56 +114,17 @@ static bool receive_chain(struct hg_split_dev *ring, uint16_t head, struct hg_bu
     return read_header(&hdr, pkt, stats);
 }
 
-/* Loads the heads of the next n entries, checked, and hints at their descriptors. Returns how many
- * are good. A bad one breaks the ring when its turn comes: what was sent before it is good. */
-static unsigned load_heads(struct hg_split_dev *ring, struct taken *taken, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        uint16_t head = split_load_head(ring, (uint16_t)(ring->last_avail + i));
-
-        if (hg_unlikely(head >= ring->num)) {
-            if (i == 0)
-                split_break(ring, HG_VRING_HEAD_RANGE, head);
-            return i;
-        }
-        hg_shm_expect_read(ring->desc + (size_t)head * sizeof(struct hg_desc));
-        taken[i].head = head;
-    }
-    return n;
-}
-
-/* Loads the first descriptor of each entry, translates it and hints at the buffer. */
-static void load_buffers(struct hg_split_dev *ring, struct taken *taken, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        struct hg_desc desc = split_load_desc(ring->desc, taken[i].head);
-        uint8_t *host;
-
-        taken[i].simple = hg_likely(desc.flags == 0 && desc.len != 0) &&
-                          hg_space_at(ring->space, &ring->hint, desc.addr, desc.len, HG_PERM_READ,
-                                      &host) == desc.len;
-        if (hg_likely(taken[i].simple)) {
-            hg_shm_expect_read(host);
-            hg_shm_expect_read(host + HG_CACHE_LINE_BYTES);
-            taken[i].host = host;
-            taken[i].len = desc.len;
-        }
-    }
-}
-
 unsigned hg_split_dev_rx(struct hg_split_dev *ring, struct hg_burst *b,
                          struct hg_queue_stats *stats)
 {
-    struct taken taken[HG_BURST_N];
-    unsigned n = split_available(ring, HG_BURST_N);
+    struct split_slot slot[HG_BURST_N];
+    unsigned n = split_look_ahead(ring, slot, HG_BURST_N, HG_PERM_READ);
     unsigned frames = 0;
     uint64_t bytes = 0;
     uint64_t copied = 0;
 
     b->n = 0;
     b->seg_n = 0;
-    n = load_heads(ring, taken, n);
-    load_buffers(ring, taken, n);
     for (unsigned i = 0; i < n; i++) {
         struct hg_pkt *pkt = &b->pkt[b->n];
         bool good;
@@ -179,11 +132,11 @@ unsigned hg_split_dev_rx(struct hg_split_dev *ring, struct hg_burst *b,
         /* Always room for the longest chain: the rest waits for the next burst. */
         if (hg_unlikely(b->seg_n > HG_BURST_SEGS - HG_CHAIN_SEGS_MAX))
             break;
-        good = hg_likely(taken[i].simple) ? receive_simple(ring, &taken[i], b, pkt, stats)
-                                          : receive_chain(ring, taken[i].head, b, pkt, stats);
+        good = hg_likely(slot[i].simple) ? receive_simple(ring, &slot[i], b, pkt, stats)
+                                         : receive_chain(ring, slot[i].head, b, pkt, stats);
         if (hg_unlikely(split_broken(ring)))
             break;
-        split_put_used(ring, taken[i].head, 0);
+        split_put_used(ring, slot[i].head, 0);
         ring->last_avail++;
         frames++;
         if (hg_likely(good)) {

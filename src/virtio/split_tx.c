@@ -15,16 +15,9 @@
 #include "virtio/net_hdr.h"
 #include "virtio/split_ring.h"
 
-struct slot {
-    uint8_t *host;
-    uint32_t len;
-    uint16_t head;
-    bool simple;
-};
-
 /* The slots ahead of last_avail that have been looked at. */
 struct window {
-    struct slot slot[HG_BURST_N];
+    struct split_slot slot[HG_BURST_N];
     unsigned n;
     unsigned next;
 };
@@ -42,31 +35,7 @@ struct gather {
 static void look_ahead(struct hg_split_dev *ring, struct window *w, unsigned want)
 {
     w->next = 0;
-    w->n = split_available(ring, want);
-    for (unsigned i = 0; i < w->n; i++) {
-        uint16_t head = split_load_head(ring, (uint16_t)(ring->last_avail + i));
-
-        if (hg_unlikely(head >= ring->num)) {
-            split_break(ring, HG_VRING_HEAD_RANGE, head);
-            w->n = i;
-            break;
-        }
-        hg_shm_expect_read(ring->desc + (size_t)head * sizeof(struct hg_desc));
-        w->slot[i].head = head;
-    }
-    for (unsigned i = 0; i < w->n; i++) {
-        struct slot *slot = &w->slot[i];
-        struct hg_desc desc = split_load_desc(ring->desc, slot->head);
-
-        slot->simple = hg_likely(desc.flags == HG_DESC_F_WRITE && desc.len != 0) &&
-                       hg_space_at(ring->space, &ring->hint, desc.addr, desc.len, HG_PERM_WRITE,
-                                   &slot->host) == desc.len;
-        if (hg_likely(slot->simple)) {
-            hg_shm_expect_write(slot->host);
-            hg_shm_expect_write(slot->host + HG_CACHE_LINE_BYTES);
-            slot->len = desc.len;
-        }
-    }
+    w->n = split_look_ahead(ring, w->slot, want, HG_PERM_WRITE);
 }
 
 /* The header for a frame that fills n buffers. */
@@ -78,7 +47,7 @@ static void make_header(const struct hg_split_dev *ring, const struct hg_pkt *pk
         hdr->flags = 0;
 }
 
-static void transmit_simple(struct hg_split_dev *ring, const struct slot *slot,
+static void transmit_simple(struct hg_split_dev *ring, const struct split_slot *slot,
                             const struct hg_pkt *pkt)
 {
     uint8_t *to = slot->host;
