@@ -37,8 +37,11 @@ void rig_open(struct rig *rig, const struct rig_options *options)
         {.string = rig->path},
         {.uint = options->client},
         {.uint = options->pair_n},
-        {.uint = 0},
+        {.uint = options->iommu},
+        {.uint = options->iotlb_entries != 0 ? options->iotlb_entries : HG_IOTLB_ENTRIES_PRESET},
         {.uint = options->mtu != 0 ? options->mtu : 65535},
+        {.uint = 0}, /* coalesce_us */
+        {.uint = 64},
     };
     struct hg_err err = {""};
 
