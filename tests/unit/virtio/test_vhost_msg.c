@@ -295,8 +295,12 @@ static void name_requests(void **state)
 {
     (void)state;
     assert_string_equal(hg_vhost_request_name(HG_VHOST_SET_VRING_NUM), "SET_VRING_NUM");
+    assert_string_equal(hg_vhost_request_name(HG_VHOST_RESET_DEVICE), "RESET_DEVICE");
     assert_string_equal(hg_vhost_request_name(0), "request 0");
     assert_string_equal(hg_vhost_request_name(UINT32_MAX), "request 4294967295");
+    assert_string_equal(hg_vhost_backend_request_name(HG_VHOST_BACKEND_IOTLB_MSG),
+                        "BACKEND_IOTLB_MSG");
+    assert_string_equal(hg_vhost_backend_request_name(UINT32_MAX), "back-end request 4294967295");
 }
 
 int main(void)
