@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/raise.h"
+#include "mem/foreign.h"
 
 /* The rig's own steps cannot fail on a sound machine. */
 static void must(bool ok, const char *step)
@@ -44,7 +45,9 @@ void rig_open(struct rig *rig, const struct rig_options *options)
 
     memset(rig, 0, sizeof(*rig));
     hg_log_set_level(HG_LOG_ERROR);
-    hg_raise(-1); /* opens a file for good, which is not to be taken for a leak later */
+    /* These open files for good, which are not to be taken for leaks later. */
+    hg_raise(-1);
+    hg_foreign_event();
     strcpy(rig->dir, "/tmp/headgate-rig-XXXXXX");
     must(mkdtemp(rig->dir) != NULL, "make a directory");
     snprintf(rig->path, sizeof(rig->path), "%s/sock", rig->dir);
