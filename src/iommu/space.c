@@ -17,7 +17,8 @@ uint64_t hg_space_walk(const struct hg_space *space, struct hg_hint *hint, uint6
 
         if (offset >= region->size)
             continue;
-        *hint = (struct hg_hint){region->guest_addr, region->size, region->host};
+        *hint = (struct hg_hint){region->guest_addr, region->size, region->host,
+                                 HG_PERM_READ | HG_PERM_WRITE};
         *host = region->host + offset;
         return hg_min_u64(len, region->size - offset);
     }

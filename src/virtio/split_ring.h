@@ -6,7 +6,7 @@
 #define HG_VIRTIO_SPLIT_RING_H
 
 #include "base/shm.h"
-#include "virtio/split_dev.h"
+#include "virtio/vq_dev.h"
 
 /* A descriptor, loaded once. Two loads that the compiler may not repeat; a driver that changes a
  * posted descriptor between them gets a mixture of its own making, which is checked like any other. */
@@ -24,21 +24,21 @@ static inline struct hg_desc split_load_desc(const uint8_t *table, uint32_t inde
 }
 
 /* Breaks the ring: from now on it gives and takes nothing. */
-static inline void split_break(struct hg_split_dev *ring, enum hg_vring_fault fault, uint64_t value)
+static inline void split_break(struct hg_vq_dev *ring, enum hg_vring_fault fault, uint64_t value)
 {
     atomic_store_explicit(&ring->fault_value, value, memory_order_relaxed);
     /* Pairs with control's acquire load of `fault`: it sees the value too. */
     atomic_store_explicit(&ring->fault, fault, memory_order_release);
 }
 
-static inline bool split_broken(const struct hg_split_dev *ring)
+static inline bool split_broken(const struct hg_vq_dev *ring)
 {
     return atomic_load_explicit(&ring->fault, memory_order_relaxed) != HG_VRING_OK;
 }
 
 /* How many entries of the available ring may be taken, at most `want`. Loads the guest's index only
  * when the last one loaded does not suffice. */
-static inline unsigned split_available(struct hg_split_dev *ring, unsigned want)
+static inline unsigned split_available(struct hg_vq_dev *ring, unsigned want)
 {
     unsigned ready = (uint16_t)(ring->avail_idx - ring->last_avail);
 
@@ -54,7 +54,7 @@ static inline unsigned split_available(struct hg_split_dev *ring, unsigned want)
 }
 
 /* The head that entry `position` of the available ring names; the caller checks its range. */
-static inline uint16_t split_load_head(const struct hg_split_dev *ring, uint16_t position)
+static inline uint16_t split_load_head(const struct hg_vq_dev *ring, uint16_t position)
 {
     return hg_shm_load16(ring->avail + offsetof(struct hg_avail, ring) +
                          sizeof(uint16_t) * (position & (ring->num - 1u)));
@@ -75,7 +75,7 @@ struct split_slot {
  * and their translation, with hints at the first two lines of each buffer. A head out of range breaks
  * the ring when its turn comes: what stands before it is good.
  */
-static inline unsigned split_look_ahead(struct hg_split_dev *ring, struct split_slot *slot,
+static inline unsigned split_look_ahead(struct hg_vq_dev *ring, struct split_slot *slot,
                                         unsigned want, enum hg_perm perm)
 {
     uint16_t plain = perm == HG_PERM_WRITE ? HG_DESC_F_WRITE : 0;
@@ -116,7 +116,7 @@ static inline unsigned split_look_ahead(struct hg_split_dev *ring, struct split_
 }
 
 /* Puts one element into the used ring without publishing it. */
-static inline void split_put_used(struct hg_split_dev *ring, uint16_t head, uint32_t len)
+static inline void split_put_used(struct hg_vq_dev *ring, uint16_t head, uint32_t len)
 {
     struct hg_used_elem elem = {.id = head, .len = len};
 
@@ -127,7 +127,7 @@ static inline void split_put_used(struct hg_split_dev *ring, uint16_t head, uint
 }
 
 /* Publishes the used elements put so far; returns whether the guest must be notified of them. */
-static inline bool split_publish_used(struct hg_split_dev *ring)
+static inline bool split_publish_used(struct hg_vq_dev *ring)
 {
     uint16_t old = ring->used_published;
 
@@ -156,7 +156,7 @@ enum split_walk {
  * into at most `room` pieces; one that needs more counts as a bad address. `perm` is the direction
  * that all of them must have. Sets *piece_n and *bytes, the sum of their lengths, which cannot overflow.
  */
-enum split_walk split_walk_chain(struct hg_split_dev *ring, uint16_t head, enum hg_perm perm,
+enum split_walk split_walk_chain(struct hg_vq_dev *ring, uint16_t head, enum hg_perm perm,
                                  struct hg_seg *piece, unsigned room, unsigned *piece_n,
                                  uint64_t *bytes);
 

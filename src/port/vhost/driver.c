@@ -22,7 +22,7 @@
      HG_BIT(HG_VIRTIO_F_INDIRECT_DESC) | HG_BIT(HG_VIRTIO_F_EVENT_IDX) |                           \
      HG_BIT(HG_VHOST_USER_F_PROTOCOL_FEATURES) | HG_BIT(HG_VIRTIO_F_VERSION_1))
 
-enum { PATH, ROLE, QUEUES, IOMMU, MTU, OPTION_N };
+enum { PATH, ROLE, QUEUES, IOMMU, IOTLB_ENTRIES, MTU, COALESCE_US, COALESCE_FRAMES, OPTION_N };
 
 enum { ROLE_SERVER, ROLE_CLIENT };
 enum { IOMMU_ALLOW, IOMMU_REQUIRE, IOMMU_OFF };
@@ -46,12 +46,31 @@ static const struct hg_port_option options[] = {
                .type = HG_OPTION_ENUM,
                .choices = "allow|require|off",
                .help = "Whether the guest may or must put a virtual IOMMU before its memory."},
+    [IOTLB_ENTRIES] = {.name = "iotlb_entries",
+                       .type = HG_OPTION_UINT,
+                       .min = HG_IOTLB_ENTRIES_MIN,
+                       .max = HG_IOTLB_ENTRIES_MAX,
+                       .preset = HG_IOTLB_ENTRIES_PRESET,
+                       .help =
+                           "Translations that are kept for the guest; beyond them old ones go."},
     [MTU] = {.name = "mtu",
              .type = HG_OPTION_UINT,
              .min = 68,
              .max = 65535,
              .preset = 65535,
              .help = "Largest MTU that the front-end may show to the guest (QEMU: host_mtu)."},
+    [COALESCE_US] =
+        {.name = "coalesce_us",
+         .type = HG_OPTION_UINT,
+         .max = 10000,
+         .help = "Longest time for which an interrupt to the guest may be held back so that "
+                 "one serves several frames; 0 sends each at once."},
+    [COALESCE_FRAMES] = {.name = "coalesce_frames",
+                         .type = HG_OPTION_UINT,
+                         .min = 1,
+                         .max = 32768,
+                         .preset = 64,
+                         .help = "Frames after which an interrupt is not held back any longer."},
 };
 
 _Static_assert(HG_ARRAY_N(options) == OPTION_N, "every option has its entry");

@@ -6,7 +6,7 @@
 #include "port/vhost/state.h"
 #include "sync/qsbr.h"
 
-static void notify(const struct hg_split_dev *dev, struct hg_queue_stats *stats)
+static void notify(const struct hg_vq_dev *dev, struct hg_queue_stats *stats)
 {
     if (hg_raise(dev->call_fd))
         hg_count_add(&stats->notifications, 1);
@@ -20,7 +20,7 @@ static struct hg_vhost_ring *rx_ring(struct hg_rxq *q)
 static unsigned rx(struct hg_rxq *q, struct hg_burst *b)
 {
     struct hg_vhost_ring *ring = rx_ring(q);
-    struct hg_split_dev *dev = hg_qsbr_read(&ring->live);
+    struct hg_vq_dev *dev = hg_qsbr_read(&ring->live);
 
     ring->in_burst = dev;
     if (hg_unlikely(dev == NULL)) {
@@ -28,7 +28,7 @@ static unsigned rx(struct hg_rxq *q, struct hg_burst *b)
         b->seg_n = 0;
         return 0;
     }
-    unsigned n = hg_split_dev_rx(dev, b, &q->stats);
+    unsigned n = hg_vq_dev_rx(dev, b, &q->stats);
 
     if (hg_unlikely(atomic_load_explicit(&ring->discard, memory_order_relaxed))) {
         hg_count_add(&q->stats.drops.reason[HG_DROP_QUEUE_DISABLED], n);
@@ -42,37 +42,37 @@ static unsigned rx(struct hg_rxq *q, struct hg_burst *b)
 
 static void done(struct hg_rxq *q)
 {
-    struct hg_split_dev *dev = rx_ring(q)->in_burst;
+    struct hg_vq_dev *dev = rx_ring(q)->in_burst;
 
-    if (hg_likely(dev != NULL) && hg_split_dev_rx_done(dev))
+    if (hg_likely(dev != NULL) && hg_vq_dev_rx_done(dev))
         notify(dev, &q->stats);
 }
 
 /* A ring that is paused may hold frames already, and their kick may be past: do not sleep on it. */
 static bool arm(struct hg_rxq *q)
 {
-    struct hg_split_dev *dev = hg_qsbr_read(&rx_ring(q)->live);
+    struct hg_vq_dev *dev = hg_qsbr_read(&rx_ring(q)->live);
 
-    return dev == NULL || hg_split_dev_arm(dev);
+    return dev == NULL || hg_vq_dev_arm(dev);
 }
 
 static void disarm(struct hg_rxq *q)
 {
-    struct hg_split_dev *dev = hg_qsbr_read(&rx_ring(q)->live);
+    struct hg_vq_dev *dev = hg_qsbr_read(&rx_ring(q)->live);
 
     if (dev != NULL)
-        hg_split_dev_disarm(dev);
+        hg_vq_dev_disarm(dev);
 }
 
 static unsigned tx(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
 {
     struct hg_vhost_ring *ring = &hg_container_of(q, struct hg_vhost_pair, txq)->tx;
-    struct hg_split_dev *dev = hg_qsbr_read(&ring->live);
+    struct hg_vq_dev *dev = hg_qsbr_read(&ring->live);
     bool wanted;
 
     if (hg_unlikely(dev == NULL))
         return 0;
-    unsigned taken = hg_split_dev_tx(dev, pkts, n, &q->stats, &wanted);
+    unsigned taken = hg_vq_dev_tx(dev, pkts, n, &q->stats, &wanted);
 
     if (wanted)
         notify(dev, &q->stats);

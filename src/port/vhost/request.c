@@ -231,7 +231,7 @@ static int set_vring_base(struct hg_vhost_call *call)
     if (call->in->state.num > UINT16_MAX)
         return hg_err_set(call->err, EPROTO, "ring %u: %u is no index of a split ring", ring->index,
                           call->in->state.num);
-    ring->base = (uint16_t)call->in->state.num;
+    ring->base = call->in->state.num;
     return 0;
 }
 

@@ -123,7 +123,7 @@ static int place_part(struct hg_vhost_port *vp, const struct hg_vhost_ring *ring
 
 int hg_vhost_ring_place(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err)
 {
-    struct hg_split_dev *dev = &ring->dev;
+    struct hg_vq_dev *dev = &ring->dev;
     int rc;
 
     /* Alignments: virtio 1.2, 2.7. */
@@ -146,7 +146,7 @@ static int start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg
     bool mergeable = hg_vhost_has(vp, HG_VIRTIO_NET_F_MRG_RXBUF);
     int rc;
 
-    ring->dev = (struct hg_split_dev){
+    ring->dev = (struct hg_vq_dev){
         .num = (uint16_t)ring->num,
         .hdr_len = modern || mergeable ? HG_NET_HDR_BYTES : HG_NET_HDR_LEGACY_BYTES,
         .event_idx = hg_vhost_has(vp, HG_VIRTIO_F_EVENT_IDX),
@@ -158,7 +158,7 @@ static int start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg
     rc = hg_vhost_ring_place(vp, ring, err);
     if (rc != 0)
         return rc;
-    hg_split_dev_start(&ring->dev, ring->base);
+    hg_vq_dev_start(&ring->dev, ring->base);
     ring->started = true;
     ring->fault = HG_VRING_OK;
     /* Whoever ran the ring before may have taken an interrupt with it. */
@@ -187,7 +187,7 @@ int hg_vhost_ring_try_start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring
 /* What is left to do when no worker holds the ring any more. */
 static void finish_stop(struct hg_vhost_ring *ring)
 {
-    ring->base = hg_split_dev_base(&ring->dev);
+    ring->base = hg_vq_dev_base(&ring->dev);
     ring->started = false;
     ring->kicked = false;
 }

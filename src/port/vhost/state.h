@@ -5,7 +5,7 @@
  *   session.c   one connection from its first byte to its end: reads, dispatches, answers, watches
  *   request.c   one function per request of the protocol, and the table of them
  *   ring.c      rings start, pause, resume and stop
- *   queue.c     the hot contract of port/port.h on top of hg_split_dev
+ *   queue.c     the hot contract of port/port.h on top of hg_vq_dev
  *
  * Everything but queue.c runs on the control loop. Ring n of the protocol: an even n is what the guest
  * receives on, our transmit queue n / 2; an odd n is what it transmits on, our receive queue n / 2.
@@ -26,21 +26,21 @@
 #include "iommu/space.h"
 #include "port/link.h"
 #include "port/port.h"
-#include "virtio/split_dev.h"
 #include "virtio/vhost_msg.h"
+#include "virtio/vq_dev.h"
 
 /* One virtqueue. */
 struct hg_vhost_ring {
     /* Of the queue's user, and what it follows. NULL: receives nothing, accepts nothing. */
-    _Atomic(struct hg_split_dev *) live;
-    struct hg_split_dev *in_burst; /* what rx found in `live`, for the done that follows */
-    atomic_bool discard;           /* started but disabled: frames are taken and dropped */
-    struct hg_split_dev dev;
+    _Atomic(struct hg_vq_dev *) live;
+    struct hg_vq_dev *in_burst; /* what rx found in `live`, for the done that follows */
+    atomic_bool discard;        /* started but disabled: frames are taken and dropped */
+    struct hg_vq_dev dev;
 
     /* Of control: what the front-end said. Survives a stop, not a session. */
     uint16_t index; /* n of the protocol */
     uint32_t num;   /* descriptors; 0: not said yet */
-    uint16_t base;  /* next entry to take while the ring does not run */
+    uint32_t base;  /* next entry to take while the ring does not run */
     bool placed;    /* `addr` was said */
     bool kicked;    /* SET_VRING_KICK came: the ring is to run */
     bool enabled;

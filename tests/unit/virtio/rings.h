@@ -13,8 +13,8 @@
 
 #include "base/bits.h"
 #include "iommu/space.h"
-#include "virtio/split_dev.h"
 #include "virtio/split_drv.h"
+#include "virtio/vq_dev.h"
 
 enum { GUEST_REGIONS_N = 5 };
 
@@ -116,7 +116,7 @@ static inline uint32_t random_len(uint64_t *state)
 /* Both ends of a ring of `num` descriptors. */
 struct ring_pair {
     struct hg_split_drv drv;
-    struct hg_split_dev dev;
+    struct hg_vq_dev dev;
     void *memory;
 };
 
@@ -130,7 +130,7 @@ static inline void ring_pair_init(struct ring_pair *pair, uint16_t num, bool rec
     assert(rc == 0);
     (void)rc;
     hg_split_drv_start(&pair->drv, event_idx);
-    pair->dev = (struct hg_split_dev){
+    pair->dev = (struct hg_vq_dev){
         .desc = pair->drv.desc,
         .avail = pair->drv.avail,
         .used = pair->drv.used,
@@ -141,7 +141,7 @@ static inline void ring_pair_init(struct ring_pair *pair, uint16_t num, bool rec
         .space = space,
         .call_fd = -1,
     };
-    hg_split_dev_start(&pair->dev, 0);
+    hg_vq_dev_start(&pair->dev, 0);
 }
 
 static inline void ring_pair_free(struct ring_pair *pair)

@@ -145,7 +145,7 @@ static void publish(struct run *run)
     assert_int_equal(kick, something && run->device_asleep);
     if (kick) {
         run->device_asleep = false;
-        hg_split_dev_disarm(&run->pair.dev);
+        hg_vq_dev_disarm(&run->pair.dev);
     }
 }
 
@@ -226,19 +226,19 @@ static void device_receives(struct run *run)
 
     if (run->device_asleep)
         return;
-    n = hg_split_dev_rx(&run->pair.dev, &run->burst, &run->stats);
+    n = hg_vq_dev_rx(&run->pair.dev, &run->burst, &run->stats);
     assert_int_equal(n, run->burst.n);
     for (unsigned i = 0; i < n; i++)
         check_packet(run, &run->burst.pkt[i]);
-    notify = hg_split_dev_rx_done(&run->pair.dev);
+    notify = hg_vq_dev_rx_done(&run->pair.dev);
     notified(run, notify, n != 0);
     if (n == 0 && random_in(&run->random, 0, 1)) {
-        run->device_asleep = !hg_split_dev_arm(&run->pair.dev);
+        run->device_asleep = !hg_vq_dev_arm(&run->pair.dev);
         assert_int_equal(run->device_asleep,
                          run->came_n == run->sent_n ||
                              run->pair.drv.avail_published == run->pair.dev.last_avail);
         if (!run->device_asleep)
-            hg_split_dev_disarm(&run->pair.dev);
+            hg_vq_dev_disarm(&run->pair.dev);
     }
 }
 
@@ -367,7 +367,7 @@ static void device_sends(struct receive *r)
         make_packet(run, run->sent_n + i, &pkt[i], segs[i], frame[i]);
         pkts[i] = &pkt[i];
     }
-    done = hg_split_dev_tx(&run->pair.dev, pkts, n, &run->stats, &notify);
+    done = hg_vq_dev_tx(&run->pair.dev, pkts, n, &run->stats, &notify);
     assert_true(done <= n);
     run->sent_n += done;
     notified(run, notify, done != 0);

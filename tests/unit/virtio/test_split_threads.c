@@ -58,7 +58,7 @@ static void echo(struct shop *shop, unsigned n)
     while (done < n && !atomic_load(&shop->stop)) {
         bool notify;
 
-        done += hg_split_dev_tx(&shop->to_driver.dev, pkts + done, n - done, &stats, &notify);
+        done += hg_vq_dev_tx(&shop->to_driver.dev, pkts + done, n - done, &stats, &notify);
         if (notify)
             eventfd_write(shop->call_fd, 1);
         if (done < n)
@@ -69,23 +69,23 @@ static void echo(struct shop *shop, unsigned n)
 static void *device(void *ctx)
 {
     struct shop *shop = ctx;
-    struct hg_split_dev *dev = &shop->to_device.dev;
+    struct hg_vq_dev *dev = &shop->to_device.dev;
     struct hg_queue_stats stats = {0};
 
     for (unsigned idle = 0; !atomic_load(&shop->stop); idle++) {
-        unsigned n = hg_split_dev_rx(dev, &shop->burst, &stats);
+        unsigned n = hg_vq_dev_rx(dev, &shop->burst, &stats);
 
         if (n != 0) {
             echo(shop, n);
             idle = 0;
         }
-        if (hg_split_dev_rx_done(dev))
+        if (hg_vq_dev_rx_done(dev))
             eventfd_write(shop->call_fd, 1);
         if (idle < IDLE_TURNS)
             continue;
-        if (!hg_split_dev_arm(dev) && !atomic_load(&shop->stop) && !sleep_on(shop->kick_fd))
+        if (!hg_vq_dev_arm(dev) && !atomic_load(&shop->stop) && !sleep_on(shop->kick_fd))
             atomic_fetch_add(&shop->device_slept_in_vain, 1);
-        hg_split_dev_disarm(dev);
+        hg_vq_dev_disarm(dev);
     }
     return NULL;
 }

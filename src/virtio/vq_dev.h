@@ -8,8 +8,8 @@
  * the guest sets it up anew. An address that is not the guest's costs that frame alone: it is
  * counted, and the descriptor goes back.
  */
-#ifndef HG_VIRTIO_SPLIT_DEV_H
-#define HG_VIRTIO_SPLIT_DEV_H
+#ifndef HG_VIRTIO_VQ_DEV_H
+#define HG_VIRTIO_VQ_DEV_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,7 +33,7 @@ enum hg_vring_fault {
 /* Short name of a fault, and a sentence. Static storage. */
 const char *hg_vring_fault_name(enum hg_vring_fault fault);
 
-struct hg_split_dev {
+struct hg_vq_dev {
     /* Set by control, constant while the ring runs. */
     uint8_t *desc;
     uint8_t *avail;
@@ -45,7 +45,8 @@ struct hg_split_dev {
     bool indirect;
     bool csum_ok; /* the guest takes DATA_VALID and NEEDS_CSUM (GUEST_CSUM) */
     const struct hg_space *space;
-    int call_fd; /* to interrupt the guest; -1: none */
+    struct hg_asks *asks; /* where missing translations are asked for; NULL without an IOTLB */
+    int call_fd;          /* to interrupt the guest; -1: none */
 
     /* Of the ring's user. */
     uint16_t last_avail; /* next entry of the available ring to take */
@@ -55,6 +56,8 @@ struct hg_split_dev {
     uint16_t signalled; /* used index at the last look at used_event */
     bool armed;         /* the guest is asked to kick */
     struct hg_hint hint;
+    /* The last rx or tx stopped at a descriptor whose translation has been asked for. */
+    bool missing;
 
     /* Written by the user once, read by control: why the ring is broken, and the value. */
     _Atomic uint32_t fault;
@@ -62,28 +65,27 @@ struct hg_split_dev {
 };
 
 /* Starts a ring at the index that SET_VRING_BASE gave; the set-up fields are filled. */
-void hg_split_dev_start(struct hg_split_dev *ring, uint16_t base);
+void hg_vq_dev_start(struct hg_vq_dev *ring, uint32_t base);
 
-/* The index for GET_VRING_BASE: the next available entry that has not been taken. */
-uint16_t hg_split_dev_base(const struct hg_split_dev *ring);
+/* The position for GET_VRING_BASE: the next available entry that has not been taken. */
+uint32_t hg_vq_dev_base(const struct hg_vq_dev *ring);
 
 /*
  * Takes up to HG_BURST_N frames that the guest transmits, into b. Counts frames and bytes in *stats, and
- * under drops the frames that cannot be passed on. Returns b->n. hg_split_dev_rx_done() gives all
+ * under drops the frames that cannot be passed on. Returns b->n. hg_vq_dev_rx_done() gives all
  * descriptors taken back, those of dropped frames too; call it before the next rx. It returns whether
  * the guest wants to be notified.
  */
-unsigned hg_split_dev_rx(struct hg_split_dev *ring, struct hg_burst *b,
-                         struct hg_queue_stats *stats);
-bool hg_split_dev_rx_done(struct hg_split_dev *ring);
+unsigned hg_vq_dev_rx(struct hg_vq_dev *ring, struct hg_burst *b, struct hg_queue_stats *stats);
+bool hg_vq_dev_rx_done(struct hg_vq_dev *ring);
 
 /* Writes frames into buffers that the guest has posted, as hg_txq.tx does. *notify says whether the
  * guest wants to be notified. */
-unsigned hg_split_dev_tx(struct hg_split_dev *ring, struct hg_pkt *const *pkts, unsigned n,
-                         struct hg_queue_stats *stats, bool *notify);
+unsigned hg_vq_dev_tx(struct hg_vq_dev *ring, struct hg_pkt *const *pkts, unsigned n,
+                      struct hg_queue_stats *stats, bool *notify);
 
 /* Asks the guest to kick at its next frame, then looks: true if there is one already. */
-bool hg_split_dev_arm(struct hg_split_dev *ring);
-void hg_split_dev_disarm(struct hg_split_dev *ring);
+bool hg_vq_dev_arm(struct hg_vq_dev *ring);
+void hg_vq_dev_disarm(struct hg_vq_dev *ring);
 
 #endif

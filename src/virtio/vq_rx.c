@@ -6,7 +6,7 @@
  * virtio_net_hdr and frame together: receive_simple(). Everything else takes receive_chain().
  *
  * Used elements are written as the heads are taken, while their line is still on its way from the
- * guest's core, and published by hg_split_dev_rx_done(), when nothing is borrowed any more.
+ * guest's core, and published by hg_vq_dev_rx_done(), when nothing is borrowed any more.
  */
 #include <string.h>
 
@@ -41,7 +41,7 @@ static bool read_header(const struct hg_net_hdr *hdr, struct hg_pkt *pkt,
 }
 
 /* A frame that is one contiguous buffer of `len` bytes, header included. */
-static bool receive_simple(struct hg_split_dev *ring, const struct split_slot *slot,
+static bool receive_simple(struct hg_vq_dev *ring, const struct split_slot *slot,
                            struct hg_burst *b, struct hg_pkt *pkt, struct hg_queue_stats *stats)
 {
     uint32_t len = slot->len - ring->hdr_len;
@@ -83,7 +83,7 @@ static void take_bytes(struct hg_seg *piece, unsigned *first, uint8_t *to, size_
 }
 
 /* Any other frame: several descriptors, an indirect table, or a buffer across regions. */
-static bool receive_chain(struct hg_split_dev *ring, uint16_t head, struct hg_burst *b,
+static bool receive_chain(struct hg_vq_dev *ring, uint16_t head, struct hg_burst *b,
                           struct hg_pkt *pkt, struct hg_queue_stats *stats)
 {
     struct hg_seg *piece = &b->seg[b->seg_n];
@@ -114,8 +114,7 @@ static bool receive_chain(struct hg_split_dev *ring, uint16_t head, struct hg_bu
     return read_header(&hdr, pkt, stats);
 }
 
-unsigned hg_split_dev_rx(struct hg_split_dev *ring, struct hg_burst *b,
-                         struct hg_queue_stats *stats)
+unsigned hg_vq_dev_rx(struct hg_vq_dev *ring, struct hg_burst *b, struct hg_queue_stats *stats)
 {
     struct split_slot slot[HG_BURST_N];
     unsigned n = split_look_ahead(ring, slot, HG_BURST_N, HG_PERM_READ);
@@ -154,7 +153,7 @@ unsigned hg_split_dev_rx(struct hg_split_dev *ring, struct hg_burst *b,
     return b->n;
 }
 
-bool hg_split_dev_rx_done(struct hg_split_dev *ring)
+bool hg_vq_dev_rx_done(struct hg_vq_dev *ring)
 {
     return split_publish_used(ring);
 }

@@ -1,7 +1,7 @@
 /*
  * Transmitting: packets of a burst are written into buffers that the guest has posted.
  *
- * As in split_rx.c the descriptors of a burst are loaded before the first copy, and the destination's
+ * As in vq_rx.c the descriptors of a burst are loaded before the first copy, and the destination's
  * lines are asked for in writable state, so that their transfers overlap. A slot is one entry of the
  * available ring. The common packet fits the one writable buffer of its slot, contiguous here:
  * transmit_simple(). With mergeable buffers (virtio 1.2, 5.1.6.4) a longer one takes several slots,
@@ -32,14 +32,14 @@ struct gather {
     uint64_t bytes;
 };
 
-static void look_ahead(struct hg_split_dev *ring, struct window *w, unsigned want)
+static void look_ahead(struct hg_vq_dev *ring, struct window *w, unsigned want)
 {
     w->next = 0;
     w->n = split_look_ahead(ring, w->slot, want, HG_PERM_WRITE);
 }
 
 /* The header for a frame that fills n buffers. */
-static void make_header(const struct hg_split_dev *ring, const struct hg_pkt *pkt, uint16_t n,
+static void make_header(const struct hg_vq_dev *ring, const struct hg_pkt *pkt, uint16_t n,
                         struct hg_net_hdr *hdr)
 {
     hg_net_hdr_write(hdr, pkt, n);
@@ -47,7 +47,7 @@ static void make_header(const struct hg_split_dev *ring, const struct hg_pkt *pk
         hdr->flags = 0;
 }
 
-static void transmit_simple(struct hg_split_dev *ring, const struct split_slot *slot,
+static void transmit_simple(struct hg_vq_dev *ring, const struct split_slot *slot,
                             const struct hg_pkt *pkt)
 {
     uint8_t *to = slot->host;
@@ -75,7 +75,7 @@ enum outcome {
     FULL,    /* nothing taken */
 };
 
-static enum outcome refuse(struct hg_split_dev *ring, const struct gather *g, enum hg_drop reason,
+static enum outcome refuse(struct hg_vq_dev *ring, const struct gather *g, enum hg_drop reason,
                            struct hg_queue_stats *stats)
 {
     for (unsigned i = 0; i < g->slot_n; i++)
@@ -86,7 +86,7 @@ static enum outcome refuse(struct hg_split_dev *ring, const struct gather *g, en
 }
 
 /* Adds the next slot of the available ring to the gather. */
-static enum split_walk gather_slot(struct hg_split_dev *ring, struct gather *g)
+static enum split_walk gather_slot(struct hg_vq_dev *ring, struct gather *g)
 {
     uint16_t head = split_load_head(ring, (uint16_t)(ring->last_avail + g->slot_n));
     unsigned piece_n;
@@ -130,7 +130,7 @@ static void scatter(const struct gather *g, unsigned *index, uint32_t *offset, c
 }
 
 /* Returns the slots with the number of bytes that each of them got of `total`. */
-static void put_gathered(struct hg_split_dev *ring, const struct gather *g, uint64_t total)
+static void put_gathered(struct hg_vq_dev *ring, const struct gather *g, uint64_t total)
 {
     for (unsigned i = 0; i < g->slot_n; i++) {
         uint32_t part = (uint32_t)hg_min_u64(g->len[i], total);
@@ -141,7 +141,7 @@ static void put_gathered(struct hg_split_dev *ring, const struct gather *g, uint
     ring->last_avail = (uint16_t)(ring->last_avail + g->slot_n);
 }
 
-static enum outcome transmit_pieces(struct hg_split_dev *ring, const struct hg_pkt *pkt,
+static enum outcome transmit_pieces(struct hg_vq_dev *ring, const struct hg_pkt *pkt,
                                     struct hg_queue_stats *stats)
 {
     uint64_t total = (uint64_t)ring->hdr_len + pkt->len;
@@ -179,8 +179,8 @@ static enum outcome transmit_pieces(struct hg_split_dev *ring, const struct hg_p
     return SENT;
 }
 
-unsigned hg_split_dev_tx(struct hg_split_dev *ring, struct hg_pkt *const *pkts, unsigned n,
-                         struct hg_queue_stats *stats, bool *notify)
+unsigned hg_vq_dev_tx(struct hg_vq_dev *ring, struct hg_pkt *const *pkts, unsigned n,
+                      struct hg_queue_stats *stats, bool *notify)
 {
     struct window w;
     unsigned done = 0;

@@ -1,8 +1,8 @@
 /*
- * Device side of a split virtqueue: set-up, chains, notification. Receiving is in split_rx.c,
- * transmitting in split_tx.c.
+ * Device side of a split virtqueue: set-up, chains, notification. Receiving is in vq_rx.c,
+ * transmitting in vq_tx.c.
  */
-#include "virtio/split_dev.h"
+#include "virtio/vq_dev.h"
 
 #include "virtio/split_ring.h"
 
@@ -21,10 +21,10 @@ const char *hg_vring_fault_name(enum hg_vring_fault fault)
     return (unsigned)fault < HG_VRING_FAULT_N ? name[fault] : "unknown";
 }
 
-void hg_split_dev_start(struct hg_split_dev *ring, uint16_t base)
+void hg_vq_dev_start(struct hg_vq_dev *ring, uint32_t base)
 {
-    ring->last_avail = base;
-    ring->avail_idx = base;
+    ring->last_avail = (uint16_t)base;
+    ring->avail_idx = (uint16_t)base;
     /* A driver that starts anew and one that hands a ring over both leave the used index where the
      * device must go on. */
     ring->used_idx = hg_shm_load16(ring->used + offsetof(struct hg_used, idx));
@@ -33,20 +33,20 @@ void hg_split_dev_start(struct hg_split_dev *ring, uint16_t base)
     ring->hint = (struct hg_hint){0};
     atomic_store_explicit(&ring->fault_value, 0, memory_order_relaxed);
     atomic_store_explicit(&ring->fault, HG_VRING_OK, memory_order_relaxed);
-    hg_split_dev_disarm(ring);
+    hg_vq_dev_disarm(ring);
 }
 
-uint16_t hg_split_dev_base(const struct hg_split_dev *ring)
+uint32_t hg_vq_dev_base(const struct hg_vq_dev *ring)
 {
     return ring->last_avail;
 }
 
-static uint8_t *avail_event(const struct hg_split_dev *ring)
+static uint8_t *avail_event(const struct hg_vq_dev *ring)
 {
     return ring->used + offsetof(struct hg_used, ring) + sizeof(struct hg_used_elem) * ring->num;
 }
 
-bool hg_split_dev_arm(struct hg_split_dev *ring)
+bool hg_vq_dev_arm(struct hg_vq_dev *ring)
 {
     if (split_broken(ring))
         return false;
@@ -58,7 +58,7 @@ bool hg_split_dev_arm(struct hg_split_dev *ring)
     return hg_shm_load16(ring->avail + offsetof(struct hg_avail, idx)) != ring->last_avail;
 }
 
-void hg_split_dev_disarm(struct hg_split_dev *ring)
+void hg_vq_dev_disarm(struct hg_vq_dev *ring)
 {
     /* With event indices the wish lies behind us as soon as we take the next frame. */
     if (ring->event_idx)
@@ -75,7 +75,7 @@ struct table {
     uint32_t n;
 };
 
-static bool load_from(struct hg_split_dev *ring, const struct table *table, uint32_t index,
+static bool load_from(struct hg_vq_dev *ring, const struct table *table, uint32_t index,
                       struct hg_desc *desc)
 {
     uint64_t addr = table->addr + (uint64_t)index * sizeof(*desc);
@@ -104,7 +104,7 @@ static bool load_from(struct hg_split_dev *ring, const struct table *table, uint
 
 /* Adds one buffer to the pieces. False when it is empty, or a part of it is not the guest's memory. An
  * empty one carries nothing and costs as much as any: a frame of them would be work for nothing. */
-static bool add_buffer(struct hg_split_dev *ring, const struct hg_desc *desc, enum hg_perm perm,
+static bool add_buffer(struct hg_vq_dev *ring, const struct hg_desc *desc, enum hg_perm perm,
                        struct hg_seg *piece, unsigned room, unsigned *piece_n)
 {
     uint64_t done = 0;
@@ -125,8 +125,7 @@ static bool add_buffer(struct hg_split_dev *ring, const struct hg_desc *desc, en
 }
 
 /* Switches from the ring's table to the indirect one that a descriptor names. */
-static bool enter_indirect(struct hg_split_dev *ring, const struct hg_desc *desc,
-                           struct table *table)
+static bool enter_indirect(struct hg_vq_dev *ring, const struct hg_desc *desc, struct table *table)
 {
     bool nested = table->at == NULL;
 
@@ -139,7 +138,7 @@ static bool enter_indirect(struct hg_split_dev *ring, const struct hg_desc *desc
     return true;
 }
 
-enum split_walk split_walk_chain(struct hg_split_dev *ring, uint16_t head, enum hg_perm perm,
+enum split_walk split_walk_chain(struct hg_vq_dev *ring, uint16_t head, enum hg_perm perm,
                                  struct hg_seg *piece, unsigned room, unsigned *piece_n,
                                  uint64_t *bytes)
 {
