@@ -23,6 +23,7 @@
 #include "base/err.h"
 #include "iommu/iotlb.h"
 #include "iommu/perm.h"
+#include "mem/foreign.h"
 
 enum { HG_REGIONS_MAX = 64 };
 
@@ -32,8 +33,7 @@ struct hg_region {
     uint64_t user_addr;  /* first address in the front-end's process, used for ring addresses */
     uint64_t size;       /* bytes */
     uint8_t *host;       /* where it is here */
-    void *map;           /* what mmap returned: starts at the file offset's page */
-    size_t map_bytes;
+    struct hg_foreign *foreign; /* the mapping: starts at the file offset's page */
 };
 
 struct hg_space {
@@ -87,6 +87,10 @@ int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr
 
 /* Unmaps every region and empties the space. No worker may hold it any more. */
 void hg_space_clear(struct hg_space *space);
+
+/* Whether the front-end has taken memory away from under the space (mem/foreign.h); then *guest_addr is
+ * where that was met first. Any thread. */
+bool hg_space_lost(const struct hg_space *space, uint64_t *guest_addr);
 
 /* Where [user_addr, user_addr + len) of the front-end's process is here, NULL if it is not inside one
  * region. Control only: rings are placed once, at start. */

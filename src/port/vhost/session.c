@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "mem/foreign.h"
 #include "port/vhost/state.h"
 
 enum {
@@ -136,6 +137,24 @@ static void on_watch(evutil_socket_t fd, short what, void *ctx)
     hg_vhost_rings_check(ctx);
 }
 
+/* Some port's front-end has taken memory away from under us. */
+static void on_lost(evutil_socket_t fd, short what, void *ctx)
+{
+    struct hg_vhost_port *vp = ctx;
+    uint64_t guest_addr;
+    struct hg_err err;
+
+    (void)fd;
+    (void)what;
+    if (vp->space == NULL || !hg_space_lost(vp->space, &guest_addr))
+        return;
+    hg_err_set(&err, EFAULT,
+               "its memory file was truncated or ran out of pages: nothing is left behind guest "
+               "address 0x%" PRIx64,
+               guest_addr);
+    hg_vhost_session_end(vp, err.text);
+}
+
 static void free_event(struct event **event)
 {
     if (*event != NULL)
@@ -151,11 +170,13 @@ void hg_vhost_session_begin(struct hg_vhost_port *vp, int fd)
     vp->readable = event_new(vp->loop, fd, EV_READ | EV_PERSIST, on_readable, vp);
     vp->writable = event_new(vp->loop, fd, EV_WRITE | EV_PERSIST, on_writable, vp);
     vp->watch = event_new(vp->loop, -1, EV_PERSIST, on_watch, vp);
+    vp->lost = event_new(vp->loop, hg_foreign_event(), EV_READ | EV_ET | EV_PERSIST, on_lost, vp);
     vp->sessions_n++;
     vp->broken[0] = '\0';
     hg_log_limited(HG_LOG_INFO, vp->log_name, "front-end connected, %s", vp->link.path);
-    if (vp->readable == NULL || vp->writable == NULL || vp->watch == NULL ||
-        event_add(vp->readable, NULL) != 0 || event_add(vp->watch, &period) != 0)
+    if (vp->readable == NULL || vp->writable == NULL || vp->watch == NULL || vp->lost == NULL ||
+        event_add(vp->readable, NULL) != 0 || event_add(vp->watch, &period) != 0 ||
+        event_add(vp->lost, NULL) != 0)
         hg_vhost_session_end(vp, "no memory for the session's events");
 }
 
@@ -179,6 +200,7 @@ void hg_vhost_session_end(struct hg_vhost_port *vp, const char *reason)
     free_event(&vp->readable);
     free_event(&vp->writable);
     free_event(&vp->watch);
+    free_event(&vp->lost);
     hg_vhost_conn_clear(&vp->conn);
     close(vp->conn.fd);
     vp->conn.fd = -1;

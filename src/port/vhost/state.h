@@ -76,6 +76,7 @@ struct hg_vhost_port {
     struct event *readable;
     struct event *writable;
     struct event *watch; /* looks for broken rings */
+    struct event *lost;  /* somebody's memory has gone: looks whether it is this one's */
     bool features_set;
     uint64_t features;      /* as negotiated */
     uint64_t protocol;      /* protocol features as negotiated */
