@@ -113,7 +113,7 @@ int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *
     port->driver_data = vp;
     port->queue_n = how->pair_n;
     for (unsigned i = 0; i < how->pair_n; i++)
-        hg_vhost_pair_init(vp, i);
+        hg_vhost_pair_init(vp, i, how);
     return 0;
 }
 
@@ -146,6 +146,8 @@ static int open_port(struct hg_port *port, const union hg_port_value *values, st
         .server = values[ROLE].uint == ROLE_SERVER,
         .pair_n = (unsigned)values[QUEUES].uint,
         .mtu_max = values[MTU].uint,
+        .coalesce_us = values[COALESCE_US].uint,
+        .coalesce_frames = (uint32_t)values[COALESCE_FRAMES].uint,
     };
     int rc;
 

@@ -2,6 +2,7 @@
  * The hot contract: what workers call, once per burst. The ring is whatever `live` points to at that
  * moment; between rx and done, and during tx, control waits for us (hg_qsbr_wait).
  */
+#include "base/clock.h"
 #include "base/raise.h"
 #include "port/vhost/state.h"
 #include "sync/qsbr.h"
@@ -79,14 +80,20 @@ static unsigned tx(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
     return taken;
 }
 
-static void init_ring(struct hg_vhost_ring *ring, unsigned index)
+static void init_ring(struct hg_vhost_ring *ring, unsigned index, const struct hg_held *held)
 {
     ring->index = (uint16_t)index;
     ring->kick_fd = ring->call_fd = ring->err_fd = -1;
+    ring->held = *held;
 }
 
-void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index)
+void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index,
+                        const struct hg_vhost_port_options *options)
 {
+    const struct hg_held held = {
+        .limit_ns = options->coalesce_us * HG_NS_PER_US,
+        .frames_max = options->coalesce_frames,
+    };
     struct hg_vhost_pair *pair = &vp->pair[index];
 
     pair->rxq = (struct hg_rxq){
@@ -103,8 +110,8 @@ void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index)
         .index = (uint16_t)index,
         .port = vp->port,
     };
-    init_ring(&pair->tx, 2 * index);
-    init_ring(&pair->rx, 2 * index + 1);
+    init_ring(&pair->tx, 2 * index, &held);
+    init_ring(&pair->rx, 2 * index + 1, &held);
     vp->port->rxq[index] = &pair->rxq;
     vp->port->txq[index] = &pair->txq;
 }

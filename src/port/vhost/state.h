@@ -6,8 +6,9 @@
  *   request.c   one function per request of the protocol, and the table of them
  *   ring.c      rings start, pause, resume and stop
  *   queue.c     the hot contract of port/port.h on top of hg_vq_dev
+ *   park.c      frames that wait for the translation of their receiver's buffers
  *
- * Everything but queue.c runs on the control loop. Ring n of the protocol: an even n is what the guest
+ * Everything but queue.c and park.c runs on the control loop. Ring n of the protocol: an even n is what the guest
  * receives on, our transmit queue n / 2; an odd n is what it transmits on, our receive queue n / 2.
  *
  * Rule of the whole folder: what a worker may be using is changed in this order only: unpublish
@@ -26,8 +27,29 @@
 #include "iommu/space.h"
 #include "port/link.h"
 #include "port/port.h"
+#include "port/vhost/park.h"
 #include "virtio/vhost_msg.h"
 #include "virtio/vq_dev.h"
+
+/* What the poll of a pair's receive queue may have to do for its transmit queue. Written under txq.lock;
+ * the poll looks at it without. */
+enum {
+    HG_CHORE_IOMMU = 1u << 0,  /* guest addresses are translated: look ahead now and then */
+    HG_CHORE_AHEAD = 1u << 1,  /* the guest's mappings come and go: look ahead often */
+    HG_CHORE_PARKED = 1u << 2, /* frames are parked */
+    HG_CHORE_HELD = 1u << 3,   /* an interrupt is held back */
+    HG_CHORE_AWAY = 1u << 4,   /* nobody polls: nothing may be left to the poll before it is back */
+};
+
+/* An interrupt that is held back so that one serves more frames (decision 0012). Of the ring's user. */
+struct hg_held {
+    uint64_t limit_ns;   /* constant: for so long at most; 0: none is held back */
+    uint32_t frames_max; /* constant: for so many frames at most */
+    uint32_t frames_n;   /* returned to the guest since the first that it wants to hear of */
+    uint32_t bursts_n;   /* in so many bursts */
+    bool on;
+    uint64_t since_ns;
+};
 
 /* One virtqueue. */
 struct hg_vhost_ring {
@@ -35,6 +57,8 @@ struct hg_vhost_ring {
     _Atomic(struct hg_vq_dev *) live;
     struct hg_vq_dev *in_burst; /* what rx found in `live`, for the done that follows */
     atomic_bool discard;        /* started but disabled: frames are taken and dropped */
+    _Atomic unsigned chores;    /* HG_CHORE_*; used of a ring on which the guest transmits */
+    struct hg_held held;
     struct hg_vq_dev dev;
 
     /* Of control: what the front-end said. Survives a stop, not a session. */
@@ -58,7 +82,19 @@ struct hg_vhost_ring {
 struct hg_vhost_pair {
     alignas(HG_CACHE_LINE_BYTES) struct hg_rxq rxq;
     struct hg_vhost_ring rx; /* the guest transmits */
+    unsigned idle_n;         /* polls in vain; of the receive queue's user */
+    uint64_t poll_ns;        /* when it polled last; kept while interrupts are held back */
+    uint32_t poll_n;         /* frames that it found then; likewise */
+    /* The poller sleeps, and an answer to a miss is work for it: control kicks it. */
+    atomic_bool waiting;
+
     alignas(HG_CACHE_LINE_BYTES) struct hg_txq txq;
+    /* Under txq.lock. */
+    _Atomic uint32_t parked_now; /* park->n, which control reads too */
+    unsigned ahead_n;            /* bursts after which buffers are still translated ahead */
+    struct hg_park *park;        /* NULL without an active IOMMU, or without memory */
+    struct hg_count parked;
+    bool tx_armed;           /* the guest is asked to kick when it posts buffers */
     struct hg_vhost_ring tx; /* the guest receives */
 };
 
@@ -119,6 +155,8 @@ struct hg_vhost_port_options {
     bool server;
     unsigned pair_n;
     uint64_t mtu_max;
+    uint64_t coalesce_us; /* 0: interrupts are sent at once */
+    uint32_t coalesce_frames;
 };
 int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *options,
                       struct hg_err *err);
@@ -171,6 +209,17 @@ void hg_vhost_rings_check(struct hg_vhost_port *vp);
 void hg_vhost_ring_reset(struct hg_vhost_ring *ring);
 
 /* queue.c. Fills in the calls of the hot contract. */
-void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index);
+void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index,
+                        const struct hg_vhost_port_options *options);
+/* Around the running of a ring: begin when it is set up and before it is published, end when no worker can
+ * hold it any more, also for one that has not begun. Between them frames may be parked; what is
+ * still parked at the end is counted as dropped, an interrupt that is held back is sent. Control. */
+void hg_vhost_queue_begin(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
+void hg_vhost_queue_end(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
+/* Wakes pollers that sleep while something waits for a translation. To be called after answers have been
+ * published (hg_iotlb_update(), hg_iotlb_expire()) and after misses have been read. Control. */
+void hg_vhost_rings_retry(struct hg_vhost_port *vp);
+/* Frames that had to wait since the port was opened, and those that wait now. Control. */
+void hg_vhost_parked(const struct hg_vhost_port *vp, uint64_t *ever, uint64_t *now);
 
 #endif
