@@ -40,8 +40,8 @@ void rig_open(struct rig *rig, const struct rig_options *options)
         {.uint = options->iommu},
         {.uint = options->iotlb_entries != 0 ? options->iotlb_entries : HG_IOTLB_ENTRIES_PRESET},
         {.uint = options->mtu != 0 ? options->mtu : 65535},
-        {.uint = 0}, /* coalesce_us */
-        {.uint = 64},
+        {.uint = options->coalesce_us},
+        {.uint = options->coalesce_frames != 0 ? options->coalesce_frames : 64},
     };
     struct hg_err err = {""};
 

@@ -38,6 +38,8 @@ struct rig_options {
     unsigned iommu; /* as the option: 0 allow, 1 require, 2 off */
     uint64_t iotlb_entries;
     uint64_t peer_features;
+    uint64_t coalesce_us;
+    uint64_t coalesce_frames;
 };
 
 void rig_open(struct rig *rig, const struct rig_options *options);
