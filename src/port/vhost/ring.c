@@ -97,7 +97,7 @@ static void set_running(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     atomic_store_explicit(running_flag(vp, ring), true, memory_order_relaxed);
 }
 
-/* Takes a queue back. The caller announces, then waits. */
+/* Takes a queue back. The caller announces, waits, and calls hg_vhost_queue_end(). */
 static void set_stopped(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
 {
     atomic_store_explicit(running_flag(vp, ring), false, memory_order_relaxed);
@@ -185,8 +185,9 @@ int hg_vhost_ring_try_start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring
 }
 
 /* What is left to do when no worker holds the ring any more. */
-static void finish_stop(struct hg_vhost_ring *ring)
+static void finish_stop(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
 {
+    hg_vhost_queue_end(vp, ring);
     ring->base = hg_vq_dev_base(&ring->dev);
     ring->started = false;
     ring->kicked = false;
@@ -202,7 +203,7 @@ void hg_vhost_ring_stop(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     if (was_running)
         announce(vp);
     hg_qsbr_wait();
-    finish_stop(ring);
+    finish_stop(vp, ring);
 }
 
 void hg_vhost_rings_stop(struct hg_vhost_port *vp)
@@ -220,7 +221,7 @@ void hg_vhost_rings_stop(struct hg_vhost_port *vp)
     hg_qsbr_wait();
     for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
         if (hg_vhost_ring(vp, i)->started)
-            finish_stop(hg_vhost_ring(vp, i));
+            finish_stop(vp, hg_vhost_ring(vp, i));
 }
 
 void hg_vhost_ring_enable(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, bool enabled)
@@ -238,6 +239,7 @@ void hg_vhost_ring_enable(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, 
         set_stopped(vp, ring);
         announce(vp);
         hg_qsbr_wait();
+        hg_vhost_queue_end(vp, ring);
     }
 }
 
