@@ -136,7 +136,8 @@ void hg_vhost_iommu_ask(struct hg_vhost_port *vp)
     while (more && channel_ready(iommu)) {
         more = take_misses(iommu, &iommu->asks, now_ns);
         for (unsigned i = 0; i < ring_n; i++)
-            more |= take_misses(iommu, &hg_vhost_ring(vp, (iommu->turn + i) % ring_n)->asks, now_ns);
+            more |=
+                take_misses(iommu, &hg_vhost_ring(vp, (iommu->turn + i) % ring_n)->asks, now_ns);
         iommu->turn = (iommu->turn + 1) % ring_n;
         flush_channel(vp);
     }
@@ -287,10 +288,10 @@ int hg_vhost_set_backend_req_fd(struct hg_vhost_call *call)
         return rc;
     close_channel(iommu);
     iommu->channel.fd = hg_vhost_take_fd(call->conn, 0);
-    iommu->channel_readable = event_new(vp->loop, iommu->channel.fd, EV_READ | EV_PERSIST,
-                                        on_channel_readable, vp);
-    iommu->channel_writable = event_new(vp->loop, iommu->channel.fd, EV_WRITE | EV_PERSIST,
-                                        on_channel_writable, vp);
+    iommu->channel_readable =
+        event_new(vp->loop, iommu->channel.fd, EV_READ | EV_PERSIST, on_channel_readable, vp);
+    iommu->channel_writable =
+        event_new(vp->loop, iommu->channel.fd, EV_WRITE | EV_PERSIST, on_channel_writable, vp);
     if (iommu->channel_readable == NULL || iommu->channel_writable == NULL ||
         event_add(iommu->channel_readable, NULL) != 0) {
         close_channel(iommu);
@@ -318,8 +319,8 @@ static int update(struct hg_vhost_port *vp, const struct hg_vhost_iotlb *msg, st
         hg_err_set(err, EINVAL, "an UPDATE before the memory table");
         return HG_VHOST_REFUSED;
     }
-    rc = hg_iotlb_update(vp->iommu.iotlb, vp->space, msg->iova, msg->size, msg->user_addr, msg->perm,
-                         err);
+    rc = hg_iotlb_update(vp->iommu.iotlb, vp->space, msg->iova, msg->size, msg->user_addr,
+                         msg->perm, err);
     if (rc != 0)
         return HG_VHOST_REFUSED;
     for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++) {
@@ -464,8 +465,7 @@ int hg_vhost_iommu_begin(struct hg_vhost_port *vp, struct hg_err *err)
         return rc;
     }
     wire_asks(vp, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    iommu->wake =
-        event_new(vp->loop, iommu->wake_fd, EV_READ | EV_ET | EV_PERSIST, on_wake, vp);
+    iommu->wake = event_new(vp->loop, iommu->wake_fd, EV_READ | EV_ET | EV_PERSIST, on_wake, vp);
     iommu->expiry = event_new(vp->loop, -1, 0, on_expiry, vp);
     if (iommu->wake_fd < 0 || iommu->wake == NULL || iommu->expiry == NULL ||
         event_add(iommu->wake, NULL) != 0) {

@@ -15,8 +15,6 @@
  * not do is outlive an invalidation. So whoever handles one asks each ring whether it is touched, and a
  * ring that is goes through pause, grace period and hg_vhost_ring_unplace() before the acknowledgement.
  */
-#define _GNU_SOURCE /* mremap */
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,19 +37,19 @@ static void shapes_of(const struct hg_vhost_port *vp, const struct hg_vhost_ring
     const struct hg_vhost_vring_addr *addr = &ring->addr;
 
     if (hg_vhost_has(vp, HG_VIRTIO_F_RING_PACKED)) {
-        shape[HG_VHOST_DESC] = (struct shape){"descriptor ring", addr->desc,
-                                              HG_PACKED_DESC_BYTES(ring->num), 16,
-                                              HG_PERM_READ | HG_PERM_WRITE};
+        shape[HG_VHOST_DESC] =
+            (struct shape){"descriptor ring", addr->desc, HG_PACKED_DESC_BYTES(ring->num), 16,
+                           HG_PERM_READ | HG_PERM_WRITE};
         shape[HG_VHOST_AVAIL] = (struct shape){"driver event suppression", addr->avail,
                                                sizeof(struct hg_packed_event), 4, HG_PERM_READ};
         shape[HG_VHOST_USED] = (struct shape){"device event suppression", addr->used,
                                               sizeof(struct hg_packed_event), 4, HG_PERM_WRITE};
         return;
     }
-    shape[HG_VHOST_DESC] = (struct shape){"descriptor table", addr->desc, HG_DESC_BYTES(ring->num),
-                                          16, HG_PERM_READ};
-    shape[HG_VHOST_AVAIL] = (struct shape){"available ring", addr->avail, HG_AVAIL_BYTES(ring->num),
-                                           2, HG_PERM_READ};
+    shape[HG_VHOST_DESC] =
+        (struct shape){"descriptor table", addr->desc, HG_DESC_BYTES(ring->num), 16, HG_PERM_READ};
+    shape[HG_VHOST_AVAIL] =
+        (struct shape){"available ring", addr->avail, HG_AVAIL_BYTES(ring->num), 2, HG_PERM_READ};
     shape[HG_VHOST_USED] =
         (struct shape){"used ring", addr->used, HG_USED_BYTES(ring->num), 4, HG_PERM_WRITE};
 }
@@ -135,10 +133,11 @@ static int join(const struct hg_vhost_port *vp, const struct hg_vhost_ring *ring
     for (size_t at = 0; at < bytes; at += HG_IOTLB_GRANULE)
         if (!map_again(vp, first + at, map + at)) {
             munmap(map, bytes);
-            return hg_err_set(err, ENOTSUP,
-                              "ring %u: its %s is scattered over guest memory that cannot be mapped "
-                              "by single pages of %d bytes (huge pages?)",
-                              ring->index, shape->name, HG_IOTLB_GRANULE);
+            return hg_err_set(
+                err, ENOTSUP,
+                "ring %u: its %s is scattered over guest memory that cannot be mapped "
+                "by single pages of %d bytes (huge pages?)",
+                ring->index, shape->name, HG_IOTLB_GRANULE);
         }
     part->joined = hg_foreign_watch(map, bytes, HG_IOTLB_GRANULE, err);
     if (part->joined == NULL) {

@@ -62,8 +62,9 @@ enum hg_vhost_part_kind { HG_VHOST_DESC, HG_VHOST_AVAIL, HG_VHOST_USED, HG_VHOST
 struct hg_vhost_part {
     uint64_t addr; /* as the front-end said: its own virtual address, or an IOVA */
     uint64_t bytes;
-    uint8_t *host;             /* NULL: not placed */
-    struct hg_foreign *joined; /* its pages side by side, when they are not in guest memory; or NULL */
+    uint8_t *host; /* NULL: not placed */
+    struct hg_foreign
+        *joined; /* its pages side by side, when they are not in guest memory; or NULL */
 };
 
 /* One virtqueue. */
