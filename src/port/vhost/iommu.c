@@ -281,6 +281,8 @@ int hg_vhost_set_backend_req_fd(struct hg_vhost_call *call)
     struct hg_vhost_iommu *iommu = &vp->iommu;
     int rc;
 
+    if ((vp->protocol & HG_BIT(HG_VHOST_PROTOCOL_F_BACKEND_REQ)) == 0)
+        return hg_err_set(call->err, EPROTO, "was not agreed on (BACKEND_REQ)");
     if (call->conn->in_fd_n != 1)
         return hg_err_set(call->err, EPROTO, "came without a file descriptor");
     rc = check_channel(call->conn->in_fd[0], call->err);
@@ -352,6 +354,8 @@ int hg_vhost_iotlb_msg(struct hg_vhost_call *call)
 {
     const struct hg_vhost_iotlb *msg = &call->in->iotlb;
 
+    if (call->vp->iommu.mode == HG_VHOST_IOMMU_OFF)
+        return hg_err_set(call->err, EPROTO, "was not offered");
     if (call->vp->iommu.iotlb == NULL) {
         hg_err_set(call->err, EINVAL, "the guest uses no virtual IOMMU");
         return HG_VHOST_REFUSED;
