@@ -49,15 +49,15 @@ static void plan_ring(struct ring *ring, uint32_t buf_bytes, uint16_t num, uint3
     ring->buf_bytes = buf_bytes;
     ring->stride_bytes = odd_lines(buf_bytes);
     ring->set_n = buffers_n > num ? buffers_n / num : 1;
-    ring->bufs_addr = *bytes + hg_split_drv_bytes(num);
+    ring->bufs_addr = *bytes + hg_drv_bytes(num);
     *bytes = hg_round_up(ring->bufs_addr + (uint64_t)ring->set_n * num * ring->stride_bytes, 4096);
 }
 
 static int place_ring(struct port *port, struct ring *ring, uint16_t num, unsigned index)
 {
-    uint64_t offset = ring->bufs_addr - hg_split_drv_bytes(num);
+    uint64_t offset = ring->bufs_addr - hg_drv_bytes(num);
     uint8_t *here = port->mem + offset;
-    int rc = hg_split_drv_init(&ring->drv, num, index == 0, here);
+    int rc = hg_drv_init(&ring->drv, num, index == 0, here);
 
     if (rc != 0)
         return rc;
@@ -178,10 +178,8 @@ static bool all_in(const struct port *ports, unsigned n, enum hg_vhost_front_sta
 
 static void post_everything(struct port *port)
 {
-    bool event_idx = (port->front.features & HG_BIT(HG_VIRTIO_F_EVENT_IDX)) != 0;
-
-    hg_split_drv_start(&port->rx.drv, event_idx);
-    hg_split_drv_start(&port->tx.drv, event_idx);
+    hg_drv_start(&port->rx.drv, port->front.features);
+    hg_drv_start(&port->tx.drv, port->front.features);
     while (port->rx.drv.free_n != 0)
         ring_post(&port->rx, hg_min_u32(port->rx.drv.free_n, BATCH_N));
     ring_publish(&port->rx);
@@ -211,7 +209,7 @@ int ports_attach(struct port *ports, unsigned n, uint64_t timeout_ns, struct hg_
 
 static void free_ring(struct ring *ring)
 {
-    hg_split_drv_free(&ring->drv);
+    hg_drv_free(&ring->drv);
     free(ring->set);
     if (ring->kick_fd > 0)
         close(ring->kick_fd);
@@ -255,7 +253,7 @@ void ports_close(struct port *ports, unsigned n)
 
 int port_check(const struct port *port, struct hg_err *err)
 {
-    const struct hg_split_drv *rings[] = {&port->rx.drv, &port->tx.drv};
+    const struct hg_drv *rings[] = {&port->rx.drv, &port->tx.drv};
 
     for (unsigned i = 0; i < HG_ARRAY_N(rings); i++)
         if (rings[i]->fault != HG_DRV_OK)
@@ -268,7 +266,7 @@ int port_check(const struct port *port, struct hg_err *err)
 
 void ring_publish(struct ring *ring)
 {
-    if (hg_split_drv_publish(&ring->drv)) {
+    if (hg_drv_publish(&ring->drv)) {
         ring->kicks++;
         eventfd_write(ring->kick_fd, 1);
     }
@@ -279,12 +277,12 @@ void ring_post(struct ring *ring, unsigned n)
     struct hg_drv_buf bufs[BATCH_N];
 
     for (unsigned i = 0; i < n; i++) {
-        uint16_t id = hg_split_drv_id(&ring->drv, i);
+        uint16_t id = hg_drv_id(&ring->drv, i);
 
         ring_turn(ring, id);
         bufs[i] = (struct hg_drv_buf){.addr = ring->bufs_addr + ring_offset(ring, id),
                                       .len = ring->buf_bytes,
                                       .flags = HG_DESC_F_WRITE};
     }
-    hg_split_drv_add(&ring->drv, bufs, n);
+    hg_drv_add(&ring->drv, bufs, n);
 }

@@ -14,13 +14,13 @@
 
 #include "base/err.h"
 #include "base/sock.h"
-#include "virtio/split_drv.h"
+#include "virtio/drv.h"
 #include "virtio/vhost_front.h"
 
 enum { BATCH_N = 32 }; /* frames handled together */
 
 struct ring {
-    struct hg_split_drv drv;
+    struct hg_drv drv;
     uint8_t *bufs;      /* here */
     uint64_t bufs_addr; /* for the back-end */
     uint32_t buf_bytes;

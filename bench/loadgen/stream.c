@@ -28,11 +28,11 @@ unsigned stream_send(struct stream *stream, unsigned n)
     struct hg_drv_buf bufs[BATCH_N];
 
     if (tx->drv.free_n < n)
-        hg_split_drv_reclaim(&tx->drv, tx->drv.num);
+        hg_drv_reclaim(&tx->drv, tx->drv.num);
     if (tx->drv.free_n < n)
         return 0;
     for (unsigned i = 0; i < n; i++) {
-        uint16_t id = hg_split_drv_id(&tx->drv, i);
+        uint16_t id = hg_drv_id(&tx->drv, i);
 
         ring_turn(tx, id);
         uint8_t *buf = ring_buf(tx, id);
@@ -45,19 +45,19 @@ unsigned stream_send(struct stream *stream, unsigned n)
             stream->mac = 0;
         bufs[i] = (struct hg_drv_buf){.addr = tx->bufs_addr + ring_offset(tx, id), .len = bytes};
     }
-    hg_split_drv_add(&tx->drv, bufs, n);
+    hg_drv_add(&tx->drv, bufs, n);
     ring_publish(tx);
     stream->counts.tx += n;
     /* The next frames' lines come from the other processor meanwhile. */
     for (unsigned i = 0; i < BATCH_N && i < tx->drv.free_n; i++)
-        hg_shm_expect_write(ring_buf(tx, hg_split_drv_id(&tx->drv, i)));
+        hg_shm_expect_write(ring_buf(tx, hg_drv_id(&tx->drv, i)));
     return n;
 }
 
 static bool reap(struct ring *rx, struct reaped *reaped)
 {
     reaped->next = 0;
-    reaped->n = hg_split_drv_reap(&rx->drv, reaped->used, BATCH_N);
+    reaped->n = hg_drv_reap(&rx->drv, reaped->used, BATCH_N);
     reaped->total += reaped->n;
     for (unsigned i = 0; i < reaped->n; i++)
         hg_shm_expect_read(ring_buf(rx, reaped->used[i].id));
@@ -74,7 +74,7 @@ static bool take_rest(struct stream *stream, struct reaped *reaped, unsigned n, 
 
     for (unsigned i = 0; i < n; i++) {
         if (reaped->next == reaped->n && !reap(rx, reaped)) {
-            hg_split_drv_break(&rx->drv, HG_DRV_NUM_BUFFERS, n + 1);
+            hg_drv_break(&rx->drv, HG_DRV_NUM_BUFFERS, n + 1);
             return false;
         }
         const struct hg_drv_used *used = &reaped->used[reaped->next++];

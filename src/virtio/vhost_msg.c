@@ -20,6 +20,8 @@ enum { HDR_BYTES = sizeof(struct hg_vhost_hdr) };
 
 _Static_assert(HDR_BYTES == 12, "the header on the wire");
 _Static_assert(sizeof(struct hg_vhost_vring_addr) == 40, "the payload on the wire");
+_Static_assert(sizeof(struct hg_vhost_mem_reg) == 40, "the payload on the wire");
+_Static_assert(sizeof(struct hg_vhost_iotlb) == 32, "the payload on the wire");
 _Static_assert(sizeof(struct hg_vhost_mem_table) <= HG_VHOST_PAYLOAD_MAX, "the largest payload");
 
 /* Room for the descriptors of one message. */
@@ -312,6 +314,9 @@ const char *hg_vhost_request_name(uint32_t request)
         [HG_VHOST_NET_SET_MTU] = "NET_SET_MTU",
         [HG_VHOST_SET_BACKEND_REQ_FD] = "SET_BACKEND_REQ_FD",
         [HG_VHOST_IOTLB_MSG] = "IOTLB_MSG",
+        [HG_VHOST_GET_INFLIGHT_FD] = "GET_INFLIGHT_FD",
+        [HG_VHOST_SET_INFLIGHT_FD] = "SET_INFLIGHT_FD",
+        [HG_VHOST_RESET_DEVICE] = "RESET_DEVICE",
         [HG_VHOST_GET_MAX_MEM_SLOTS] = "GET_MAX_MEM_SLOTS",
         [HG_VHOST_ADD_MEM_REG] = "ADD_MEM_REG",
         [HG_VHOST_REM_MEM_REG] = "REM_MEM_REG",
@@ -324,4 +329,25 @@ const char *hg_vhost_request_name(uint32_t request)
         return names[request];
     snprintf(other, sizeof(other), "request %u", request);
     return other;
+}
+
+const char *hg_vhost_backend_request_name(uint32_t request)
+{
+    static _Thread_local char other[sizeof("back-end request 4294967295")];
+
+    switch (request) {
+    case HG_VHOST_BACKEND_IOTLB_MSG:
+        return "BACKEND_IOTLB_MSG";
+    case HG_VHOST_BACKEND_CONFIG_CHANGE_MSG:
+        return "BACKEND_CONFIG_CHANGE_MSG";
+    case HG_VHOST_BACKEND_VRING_HOST_NOTIFIER_MSG:
+        return "BACKEND_VRING_HOST_NOTIFIER_MSG";
+    case HG_VHOST_BACKEND_VRING_CALL:
+        return "BACKEND_VRING_CALL";
+    case HG_VHOST_BACKEND_VRING_ERR:
+        return "BACKEND_VRING_ERR";
+    default:
+        snprintf(other, sizeof(other), "back-end request %u", request);
+        return other;
+    }
 }

@@ -37,12 +37,25 @@ enum hg_vhost_request {
     HG_VHOST_NET_SET_MTU = 20,
     HG_VHOST_SET_BACKEND_REQ_FD = 21,
     HG_VHOST_IOTLB_MSG = 22,
+    HG_VHOST_GET_INFLIGHT_FD = 31,
+    HG_VHOST_SET_INFLIGHT_FD = 32,
+    HG_VHOST_RESET_DEVICE = 34,
     HG_VHOST_GET_MAX_MEM_SLOTS = 36,
     HG_VHOST_ADD_MEM_REG = 37,
     HG_VHOST_REM_MEM_REG = 38,
     HG_VHOST_SET_STATUS = 39,
     HG_VHOST_GET_STATUS = 40,
     HG_VHOST_REQUEST_N = 44,
+};
+
+/* What a back-end sends on its own channel, the socket of SET_BACKEND_REQ_FD. The numbers overlap
+ * those of the front-end: the channel tells them apart. */
+enum hg_vhost_backend_request {
+    HG_VHOST_BACKEND_IOTLB_MSG = 1,
+    HG_VHOST_BACKEND_CONFIG_CHANGE_MSG = 2,
+    HG_VHOST_BACKEND_VRING_HOST_NOTIFIER_MSG = 3,
+    HG_VHOST_BACKEND_VRING_CALL = 4,
+    HG_VHOST_BACKEND_VRING_ERR = 5,
 };
 
 enum { /* protocol feature bits */
@@ -52,6 +65,10 @@ enum { /* protocol feature bits */
        HG_VHOST_PROTOCOL_F_REPLY_ACK = 3,
        HG_VHOST_PROTOCOL_F_NET_MTU = 4,
        HG_VHOST_PROTOCOL_F_BACKEND_REQ = 5,
+       HG_VHOST_PROTOCOL_F_BACKEND_SEND_FD = 10,
+       HG_VHOST_PROTOCOL_F_INFLIGHT_SHMFD = 12,
+       HG_VHOST_PROTOCOL_F_RESET_DEVICE = 13,
+       HG_VHOST_PROTOCOL_F_CONFIGURE_MEM_SLOTS = 15,
        HG_VHOST_PROTOCOL_F_STATUS = 16,
 };
 
@@ -67,6 +84,21 @@ enum {
     HG_VHOST_PAYLOAD_MAX = 512,
     HG_VHOST_VRING_IDX_MASK = 0xff,
     HG_VHOST_VRING_NO_FD = 0x100,
+    HG_VHOST_VRING_F_LOG = 1, /* hg_vhost_vring_addr.flags: log writes to the used ring */
+};
+
+/* hg_vhost_iotlb.perm, bits */
+enum {
+    HG_VHOST_ACCESS_RO = 1,
+    HG_VHOST_ACCESS_WO = 2,
+    HG_VHOST_ACCESS_RW = 3,
+};
+
+enum hg_vhost_iotlb_type {
+    HG_VHOST_IOTLB_MISS = 1,        /* back-end: iova and perm are what it needs */
+    HG_VHOST_IOTLB_UPDATE = 2,      /* front-end: all fields; acknowledged */
+    HG_VHOST_IOTLB_INVALIDATE = 3,  /* front-end: iova and size; acknowledged */
+    HG_VHOST_IOTLB_ACCESS_FAIL = 4, /* back-end: iova and perm */
 };
 
 struct hg_vhost_hdr {
@@ -102,6 +134,29 @@ struct hg_vhost_mem_table {
     struct hg_vhost_region region[HG_VHOST_FDS_MAX];
 };
 
+/* The payload of ADD_MEM_REG and REM_MEM_REG. */
+struct hg_vhost_mem_reg {
+    uint64_t padding;
+    struct hg_vhost_region region;
+};
+
+/* The payload of SET_LOG_BASE, under LOG_SHMFD. */
+struct hg_vhost_log {
+    uint64_t size;
+    uint64_t offset;
+};
+
+/* The payload of IOTLB_MSG in both directions: 26 bytes and padding. QEMU leaves user_addr and perm of
+ * an INVALIDATE undefined. */
+struct hg_vhost_iotlb {
+    uint64_t iova;
+    uint64_t size;
+    uint64_t user_addr;
+    uint8_t perm;
+    uint8_t type;
+    uint8_t padding[6];
+};
+
 struct hg_vhost_msg {
     struct hg_vhost_hdr hdr;
     union {
@@ -109,6 +164,9 @@ struct hg_vhost_msg {
         struct hg_vhost_vring_state state;
         struct hg_vhost_vring_addr addr;
         struct hg_vhost_mem_table mem;
+        struct hg_vhost_mem_reg mem_reg;
+        struct hg_vhost_log log;
+        struct hg_vhost_iotlb iotlb;
         uint8_t bytes[HG_VHOST_PAYLOAD_MAX];
     };
 };
@@ -167,5 +225,8 @@ void hg_vhost_conn_clear(struct hg_vhost_conn *conn);
 
 /* "SET_VRING_NUM", or "request 99". Static or thread-local storage. */
 const char *hg_vhost_request_name(uint32_t request);
+
+/* The same for enum hg_vhost_backend_request: "BACKEND_IOTLB_MSG", or "back-end request 99". */
+const char *hg_vhost_backend_request_name(uint32_t request);
 
 #endif

@@ -15,7 +15,7 @@ enum { RING_ALIGN_BYTES = 128, PAGE_ALIGN_BYTES = 4096 };
 
 static uint64_t side_bytes(uint16_t num)
 {
-    return hg_round_up(hg_split_drv_bytes(num), PAGE_ALIGN_BYTES) +
+    return hg_round_up(hg_drv_bytes(num), PAGE_ALIGN_BYTES) +
            hg_round_up((uint64_t)num * HG_VU_BUF_BYTES, PAGE_ALIGN_BYTES);
 }
 
@@ -29,13 +29,13 @@ static int side_new(struct hg_vu_port *vu, struct hg_vu_side *side, unsigned ind
     uint16_t num = vu->queue_size;
     uint8_t *ring =
         hg_arena_take(vu->arena, index % 2 == 0 ? "receive ring" : "transmit ring",
-                      hg_round_up(hg_split_drv_bytes(num), PAGE_ALIGN_BYTES), RING_ALIGN_BYTES);
+                      hg_round_up(hg_drv_bytes(num), PAGE_ALIGN_BYTES), RING_ALIGN_BYTES);
 
     side->bufs = hg_arena_take(vu->arena, index % 2 == 0 ? "receive buffers" : "transmit buffers",
                                hg_round_up((uint64_t)num * HG_VU_BUF_BYTES, PAGE_ALIGN_BYTES),
                                HG_CACHE_LINE_BYTES);
     if (ring == NULL || side->bufs == NULL ||
-        hg_split_drv_init(&side->drv, num, index % 2 == 0, ring) != 0)
+        hg_drv_init(&side->drv, num, index % 2 == 0, ring) != 0)
         return -ENOMEM;
     side->bufs_addr = seen_at(vu, side->bufs);
     side->kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -55,7 +55,7 @@ static int side_new(struct hg_vu_port *vu, struct hg_vu_side *side, unsigned ind
 
 static void side_free(struct hg_vu_side *side)
 {
-    hg_split_drv_free(&side->drv);
+    hg_drv_free(&side->drv);
     if (side->kick_fd >= 0)
         close(side->kick_fd);
     if (side->call_fd >= 0)

@@ -49,7 +49,7 @@ static void announce(struct hg_vu_port *vu, unsigned running_n)
 
 static void start_side(struct hg_vu_port *vu, struct hg_vu_side *side)
 {
-    hg_split_drv_start(&side->drv, has(vu, HG_VIRTIO_F_EVENT_IDX));
+    hg_drv_start(&side->drv, vu->front.features);
     if (side->drv.receives)
         hg_vu_post_all(side);
     hg_qsbr_publish(&side->live, &side->drv);
@@ -95,8 +95,8 @@ static void stop_queues(struct hg_vu_port *vu)
 static void reset_rings(struct hg_vu_port *vu)
 {
     for (unsigned i = 0; i < vu->port->queue_n; i++) {
-        hg_split_drv_reset(&vu->pair[i].rx.drv);
-        hg_split_drv_reset(&vu->pair[i].tx.drv);
+        hg_drv_reset(&vu->pair[i].rx.drv);
+        hg_drv_reset(&vu->pair[i].tx.drv);
     }
 }
 
@@ -137,7 +137,7 @@ static bool find_fault(const struct hg_vu_port *vu, struct hg_err *err)
 {
     for (unsigned i = 0; i < 2 * vu->port->queue_n; i++) {
         const struct hg_vu_pair *pair = &vu->pair[i / 2];
-        const struct hg_split_drv *drv = i % 2 == 0 ? &pair->rx.drv : &pair->tx.drv;
+        const struct hg_drv *drv = i % 2 == 0 ? &pair->rx.drv : &pair->tx.drv;
         /* Pairs with the release that stores the fault: its value is there too. */
         enum hg_drv_fault fault = atomic_load_explicit(&drv->fault, memory_order_acquire);
 

@@ -4,7 +4,7 @@
  *   driver.c    options, open, close, status: the cold contract of port/port.h
  *   memory.c    the arena that the back-end sees: rings and buffers of every pair
  *   session.c   one session with a back-end: queues start when it is up, stop when it is gone
- *   queue.c     the hot contract of port/port.h on top of hg_split_drv
+ *   queue.c     the hot contract of port/port.h on top of hg_drv
  *
  * Buffer i of a ring belongs to its descriptor i for good: an id from the ring says where the bytes
  * are, and a back-end that works in order makes us write every descriptor once only.
@@ -31,7 +31,7 @@
 #include "mem/foreign.h"
 #include "port/link.h"
 #include "port/port.h"
-#include "virtio/split_drv.h"
+#include "virtio/drv.h"
 #include "virtio/vhost_front.h"
 
 enum {
@@ -50,9 +50,9 @@ _Static_assert((int)HG_VU_QUEUE_SIZE_MAX <= (int)HG_BURST_SEGS, "a burst holds a
 /* One direction of a pair. */
 struct hg_vu_side {
     /* Of the queue's user, and what it follows. NULL: receives nothing, accepts nothing. */
-    _Atomic(struct hg_split_drv *) live;
-    struct hg_split_drv *in_burst; /* what rx found in `live`, for the done that follows */
-    struct hg_split_drv drv;
+    _Atomic(struct hg_drv *) live;
+    struct hg_drv *in_burst; /* what rx found in `live`, for the done that follows */
+    struct hg_drv drv;
     uint8_t *bufs;      /* here */
     uint64_t bufs_addr; /* for the back-end */
     int kick_fd;

@@ -13,7 +13,7 @@
 
 #include "base/bits.h"
 #include "iommu/space.h"
-#include "virtio/split_drv.h"
+#include "virtio/drv.h"
 #include "virtio/vq_dev.h"
 
 enum { GUEST_REGIONS_N = 5 };
@@ -115,7 +115,7 @@ static inline uint32_t random_len(uint64_t *state)
 
 /* Both ends of a ring of `num` descriptors. */
 struct ring_pair {
-    struct hg_split_drv drv;
+    struct hg_drv drv;
     struct hg_vq_dev dev;
     void *memory;
 };
@@ -125,11 +125,11 @@ static inline void ring_pair_init(struct ring_pair *pair, uint16_t num, bool rec
 {
     int rc;
 
-    pair->memory = aligned_alloc(128, hg_split_drv_bytes(num));
-    rc = hg_split_drv_init(&pair->drv, num, receives, pair->memory);
+    pair->memory = aligned_alloc(128, hg_drv_bytes(num));
+    rc = hg_drv_init(&pair->drv, num, receives, pair->memory);
     assert(rc == 0);
     (void)rc;
-    hg_split_drv_start(&pair->drv, event_idx);
+    hg_drv_start(&pair->drv, event_idx ? HG_BIT(HG_VIRTIO_F_EVENT_IDX) : 0);
     pair->dev = (struct hg_vq_dev){
         .desc = pair->drv.desc,
         .avail = pair->drv.avail,
@@ -146,7 +146,7 @@ static inline void ring_pair_init(struct ring_pair *pair, uint16_t num, bool rec
 
 static inline void ring_pair_free(struct ring_pair *pair)
 {
-    hg_split_drv_free(&pair->drv);
+    hg_drv_free(&pair->drv);
     free(pair->memory);
 }
 

@@ -106,15 +106,15 @@ static unsigned cut(struct run *run, uint64_t addr, uint32_t len, unsigned max, 
 static uint16_t add(struct run *run, const struct hg_drv_buf *bufs, unsigned n, uint32_t room,
                     bool through_table)
 {
-    struct hg_split_drv *drv = &run->pair.drv;
-    uint16_t head = hg_split_drv_id(drv, 0);
+    struct hg_drv *drv = &run->pair.drv;
+    uint16_t head = hg_drv_id(drv, 0);
     uint64_t table_addr = run->slot_of[head] + TABLE_AT + random_in(&run->random, 0, 3) * 16;
 
     if (!through_table) {
         if (n == 1 && random_in(&run->random, 0, 1))
-            hg_split_drv_add(drv, bufs, 1);
+            hg_drv_add(drv, bufs, 1);
         else
-            hg_split_drv_add_chain(drv, bufs, n, room);
+            hg_drv_add_chain(drv, bufs, n, room);
         return head;
     }
     for (unsigned i = 0; i < n; i++) {
@@ -132,7 +132,7 @@ static uint16_t add(struct run *run, const struct hg_drv_buf *bufs, unsigned n, 
     const struct hg_drv_buf table = {table_addr, (uint32_t)(n * sizeof(struct hg_desc)),
                                      HG_DESC_F_INDIRECT};
 
-    hg_split_drv_add_chain(drv, &table, 1, room);
+    hg_drv_add_chain(drv, &table, 1, room);
     return head;
 }
 
@@ -140,7 +140,7 @@ static uint16_t add(struct run *run, const struct hg_drv_buf *bufs, unsigned n, 
 static void publish(struct run *run)
 {
     bool something = run->pair.drv.avail_idx != run->pair.drv.avail_published;
-    bool kick = hg_split_drv_publish(&run->pair.drv);
+    bool kick = hg_drv_publish(&run->pair.drv);
 
     assert_int_equal(kick, something && run->device_asleep);
     if (kick) {
@@ -154,7 +154,7 @@ static void notified(struct run *run, bool notify, bool something)
     assert_int_equal(notify, something && run->driver_asleep);
     if (notify) {
         run->driver_asleep = false;
-        hg_split_drv_disarm(&run->pair.drv);
+        hg_drv_disarm(&run->pair.drv);
     }
 }
 
@@ -162,7 +162,7 @@ static void notified(struct run *run, bool notify, bool something)
 
 static bool guest_sends(struct run *run)
 {
-    struct hg_split_drv *drv = &run->pair.drv;
+    struct hg_drv *drv = &run->pair.drv;
     uint32_t number = run->sent_n;
     struct hg_drv_buf bufs[CHUNKS_MAX];
     bool through_table = run->indirect && random_in(&run->random, 0, 1);
@@ -178,7 +178,7 @@ static bool guest_sends(struct run *run)
     run->hdr[number] = random_hdr(run, run->len[number]);
     memcpy(run->frame, &run->hdr[number], HG_NET_HDR_BYTES);
     fill_frame(run->frame + HG_NET_HDR_BYTES, number, run->len[number]);
-    n = cut(run, run->slot_of[hg_split_drv_id(drv, 0)], HG_NET_HDR_BYTES + run->len[number], max, 0,
+    n = cut(run, run->slot_of[hg_drv_id(drv, 0)], HG_NET_HDR_BYTES + run->len[number], max, 0,
             bufs);
     for (unsigned i = 0; i < n; at += bufs[i++].len)
         guest_copy(&run->guest, bufs[i].addr, at, bufs[i].len, false);
@@ -246,9 +246,9 @@ static void driver_sleeps(struct run *run)
 {
     if (run->driver_asleep || random_in(&run->random, 0, 3) != 0)
         return;
-    run->driver_asleep = !hg_split_drv_arm(&run->pair.drv);
+    run->driver_asleep = !hg_drv_arm(&run->pair.drv);
     if (!run->driver_asleep)
-        hg_split_drv_disarm(&run->pair.drv);
+        hg_drv_disarm(&run->pair.drv);
 }
 
 static void run_transmit(struct run *run)
@@ -259,10 +259,10 @@ static void run_transmit(struct run *run)
         publish(run);
         device_receives(run);
         if (random_in(&run->random, 0, 1))
-            hg_split_drv_reclaim(&run->pair.drv, random_in(&run->random, 1, SLOTS_MAX));
+            hg_drv_reclaim(&run->pair.drv, random_in(&run->random, 1, SLOTS_MAX));
         driver_sleeps(run);
     }
-    hg_split_drv_reclaim(&run->pair.drv, SLOTS_MAX);
+    hg_drv_reclaim(&run->pair.drv, SLOTS_MAX);
     assert_int_equal(run->pair.drv.free_n, run->pair.drv.num);
     assert_int_equal(hg_count_get(&run->stats.packets), FRAMES_N);
     for (unsigned i = 0; i < HG_DROP_N; i++)
@@ -298,7 +298,7 @@ struct receive {
 static bool driver_posts(struct receive *r)
 {
     struct run *run = &r->run;
-    struct hg_split_drv *drv = &run->pair.drv;
+    struct hg_drv *drv = &run->pair.drv;
     bool through_table = run->indirect && random_in(&run->random, 0, 1);
     unsigned max = hg_min_u32(CHUNKS_MAX, drv->num);
     uint32_t longest = HG_NET_HDR_BYTES + 65549;
@@ -309,7 +309,7 @@ static bool driver_posts(struct receive *r)
         max = hg_min_u32(max, drv->free_n);
     if (drv->free_n == 0)
         return false;
-    head = hg_split_drv_id(drv, 0);
+    head = hg_drv_id(drv, 0);
     posted = &r->posted[head];
     /* A ring full of single merged buffers holds the longest frame. */
     posted->room = run->mergeable && random_in(&run->random, 0, 7) != 0
@@ -400,14 +400,14 @@ static void driver_receives(struct receive *r)
     struct hg_net_hdr hdr;
     uint32_t bytes;
 
-    if (hg_split_drv_reap(&run->pair.drv, &used, 1) == 0)
+    if (hg_drv_reap(&run->pair.drv, &used, 1) == 0)
         return;
     bytes = read_chain(r, &used, 0);
     memcpy(&hdr, run->frame, sizeof(hdr));
     assert_true(hdr.num_buffers == 1 || (run->mergeable && hdr.num_buffers > 1));
     for (unsigned i = 1; i < hdr.num_buffers; i++) {
         assert_int_equal(used.len, r->posted[used.id].room); /* all but the last are full */
-        assert_int_equal(hg_split_drv_reap(&run->pair.drv, &used, 1), 1);
+        assert_int_equal(hg_drv_reap(&run->pair.drv, &used, 1), 1);
         bytes = read_chain(r, &used, bytes);
     }
     assert_int_equal(bytes, run->len[number] + sizeof(hdr));

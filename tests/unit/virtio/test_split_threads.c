@@ -90,22 +90,22 @@ static void *device(void *ctx)
     return NULL;
 }
 
-static uint64_t buf_addr(const struct hg_split_drv *drv, uint16_t id)
+static uint64_t buf_addr(const struct hg_drv *drv, uint16_t id)
 {
     return GUEST_ADDR + (uint64_t)((drv->receives ? NUM : 0) + id) * BUF_BYTES;
 }
 
 static void post_all(struct shop *shop)
 {
-    struct hg_split_drv *drv = &shop->to_driver.drv;
+    struct hg_drv *drv = &shop->to_driver.drv;
 
     while (drv->free_n != 0) {
-        struct hg_drv_buf buf = {buf_addr(drv, hg_split_drv_id(drv, 0)), BUF_BYTES,
+        struct hg_drv_buf buf = {buf_addr(drv, hg_drv_id(drv, 0)), BUF_BYTES,
                                  HG_DESC_F_WRITE};
 
-        hg_split_drv_add(drv, &buf, 1);
+        hg_drv_add(drv, &buf, 1);
     }
-    hg_split_drv_publish(drv); /* the device does not sleep for buffers */
+    hg_drv_publish(drv); /* the device does not sleep for buffers */
 }
 
 static uint32_t len_of(uint32_t number)
@@ -115,20 +115,20 @@ static uint32_t len_of(uint32_t number)
 
 static unsigned send_some(struct shop *shop, uint32_t *sent, unsigned n)
 {
-    struct hg_split_drv *drv = &shop->to_device.drv;
+    struct hg_drv *drv = &shop->to_device.drv;
     unsigned done = 0;
 
-    hg_split_drv_reclaim(drv, NUM);
+    hg_drv_reclaim(drv, NUM);
     for (; done < n && drv->free_n != 0 && *sent < FRAMES_N; done++, (*sent)++) {
-        uint16_t id = hg_split_drv_id(drv, 0);
+        uint16_t id = hg_drv_id(drv, 0);
         uint8_t frame[BUF_BYTES] = {0};
         struct hg_drv_buf buf = {buf_addr(drv, id), HG_NET_HDR_BYTES + len_of(*sent), 0};
 
         fill_frame(frame + HG_NET_HDR_BYTES, *sent, len_of(*sent));
         guest_copy(&shop->guest, buf.addr, frame, buf.len, false);
-        hg_split_drv_add(drv, &buf, 1);
+        hg_drv_add(drv, &buf, 1);
     }
-    if (hg_split_drv_publish(drv))
+    if (hg_drv_publish(drv))
         eventfd_write(shop->kick_fd, 1);
     return done;
 }
@@ -136,7 +136,7 @@ static unsigned send_some(struct shop *shop, uint32_t *sent, unsigned n)
 static unsigned take_some(struct shop *shop, uint32_t *came)
 {
     struct hg_drv_used used[HG_BURST_N];
-    unsigned n = hg_split_drv_reap(&shop->to_driver.drv, used, HG_BURST_N);
+    unsigned n = hg_drv_reap(&shop->to_driver.drv, used, HG_BURST_N);
 
     for (unsigned i = 0; i < n; i++, (*came)++) {
         uint8_t frame[BUF_BYTES];
@@ -154,8 +154,8 @@ static unsigned take_some(struct shop *shop, uint32_t *came)
 
 static void drive(struct shop *shop, uint64_t *random)
 {
-    struct hg_split_drv *tx = &shop->to_device.drv;
-    struct hg_split_drv *rx = &shop->to_driver.drv;
+    struct hg_drv *tx = &shop->to_device.drv;
+    struct hg_drv *rx = &shop->to_driver.drv;
     uint32_t sent = 0, came = 0;
 
     while (came < FRAMES_N) {
@@ -166,16 +166,16 @@ static void drive(struct shop *shop, uint64_t *random)
         assert_int_equal(tx->fault, HG_DRV_OK);
         /* The ring is full, or all is sent: what comes next is the device's turn. */
         if (done == 0 && (tx->free_n == 0 || sent == FRAMES_N)) {
-            bool work = hg_split_drv_arm(rx);
+            bool work = hg_drv_arm(rx);
 
-            work |= hg_split_drv_arm(tx) && sent != FRAMES_N;
+            work |= hg_drv_arm(tx) && sent != FRAMES_N;
             if (!work && came < FRAMES_N) {
                 shop->driver_sleeps_n++;
                 if (!sleep_on(shop->call_fd))
                     fail_msg("a wake-up was lost after %u of %u frames", came, sent);
             }
-            hg_split_drv_disarm(rx);
-            hg_split_drv_disarm(tx);
+            hg_drv_disarm(rx);
+            hg_drv_disarm(tx);
         }
     }
 }

@@ -53,7 +53,8 @@ static int set_up(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
     assert_int_equal(fcntl(sv[0], F_SETFL, O_NONBLOCK), 0);
     p->conn.fd = sv[0];
-    p->peer = (struct peer){.fd = sv[1], .mem_fd = -1, .pump = no_pump, .send_budget = -1};
+    p->peer =
+        (struct peer){.fd = sv[1], .channel = -1, .mem_fd = -1, .pump = no_pump, .send_budget = -1};
     *state = p;
     return 0;
 }
@@ -295,8 +296,12 @@ static void name_requests(void **state)
 {
     (void)state;
     assert_string_equal(hg_vhost_request_name(HG_VHOST_SET_VRING_NUM), "SET_VRING_NUM");
+    assert_string_equal(hg_vhost_request_name(HG_VHOST_RESET_DEVICE), "RESET_DEVICE");
     assert_string_equal(hg_vhost_request_name(0), "request 0");
     assert_string_equal(hg_vhost_request_name(UINT32_MAX), "request 4294967295");
+    assert_string_equal(hg_vhost_backend_request_name(HG_VHOST_BACKEND_IOTLB_MSG),
+                        "BACKEND_IOTLB_MSG");
+    assert_string_equal(hg_vhost_backend_request_name(UINT32_MAX), "back-end request 4294967295");
 }
 
 int main(void)
