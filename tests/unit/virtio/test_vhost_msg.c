@@ -53,7 +53,8 @@ static int set_up(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
     assert_int_equal(fcntl(sv[0], F_SETFL, O_NONBLOCK), 0);
     p->conn.fd = sv[0];
-    p->peer = (struct peer){.fd = sv[1], .mem_fd = -1, .pump = no_pump, .send_budget = -1};
+    p->peer =
+        (struct peer){.fd = sv[1], .channel = -1, .mem_fd = -1, .pump = no_pump, .send_budget = -1};
     *state = p;
     return 0;
 }
