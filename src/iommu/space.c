@@ -4,25 +4,65 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-uint64_t hg_space_walk(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
-                       uint64_t len, enum hg_perm perm, uint8_t **host)
+static uint64_t walk_regions(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
+                             uint64_t len, uint8_t **host)
 {
-    (void)perm; /* a memory table grants both */
     for (unsigned i = 0; i < space->n; i++) {
         const struct hg_region *region = &space->region[i];
         uint64_t offset = addr - region->guest_addr;
 
         if (offset >= region->size)
             continue;
-        *hint = (struct hg_hint){region->guest_addr, region->size, region->host};
+        *hint = (struct hg_hint){region->guest_addr, region->size, region->host,
+                                 HG_PERM_READ | HG_PERM_WRITE};
         *host = region->host + offset;
         return hg_min_u64(len, region->size - offset);
     }
     return 0;
+}
+
+/* Goes on from block to block as long as the host addresses go on too, and remembers all of them as one:
+ * what one of them grants less, the whole does not grant. */
+static uint64_t walk_blocks(const struct hg_iotlb *iotlb, struct hg_hint *hint, uint64_t addr,
+                            uint64_t len, enum hg_perm perm, uint8_t **host)
+{
+    struct hg_iotlb_block block;
+    uint64_t offset;
+
+    if (!hg_iotlb_find(iotlb, addr, &block) || (block.perm & perm) == 0)
+        return 0;
+    offset = addr - block.base;
+    *hint = (struct hg_hint){block.base, block.size, block.host, block.perm};
+    *host = block.host + offset;
+    for (unsigned n = 1; len > hint->size - offset && n < HG_SPACE_BLOCKS_MAX; n++) {
+        uint64_t next = hint->base + hint->size;
+
+        if (next == 0 || !hg_iotlb_find(iotlb, next, &block) || (block.perm & perm) == 0 ||
+            block.base != next || block.host != hint->host + hint->size)
+            break;
+        hint->size += block.size;
+        hint->perm &= block.perm;
+    }
+    return hg_min_u64(len, hint->size - offset);
+}
+
+uint64_t hg_space_walk(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
+                       uint64_t len, enum hg_perm perm, uint8_t **host)
+{
+    if (space->iotlb != NULL)
+        return walk_blocks(space->iotlb, hint, addr, len, perm, host);
+    return walk_regions(space, hint, addr, len, host); /* a memory table grants both */
+}
+
+enum hg_lack hg_space_lack(const struct hg_space *space, struct hg_asks *asks, uint64_t addr,
+                           enum hg_perm perm)
+{
+    if (space->iotlb == NULL)
+        return HG_LACK_FAULT_UNMAPPED;
+    return hg_iotlb_ask(space->iotlb, asks, addr, perm);
 }
 
 uint8_t *hg_space_user(const struct hg_space *space, uint64_t user_addr, uint64_t len)
@@ -86,21 +126,17 @@ int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr
     if ((uint64_t)file.st_blksize > page && hg_is_power_of_two((uint64_t)file.st_blksize))
         page = (uint64_t)file.st_blksize;
     uint64_t start = offset - offset % page;
-    size_t bytes = hg_round_up(offset - start + size, page);
-    void *map =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
+    struct hg_foreign *foreign =
+        hg_foreign_map(fd, (off_t)start, hg_round_up(offset - start + size, page), page, err);
 
-    if (map == MAP_FAILED)
-        return hg_err_set(err, errno, "cannot map a memory region of %" PRIu64 " bytes: %s", size,
-                          strerror(errno));
-    madvise(map, bytes, MADV_DONTDUMP);
+    if (foreign == NULL)
+        return -ENOMEM;
     space->region[space->n++] = (struct hg_region){
         .guest_addr = guest_addr,
         .user_addr = user_addr,
         .size = size,
-        .host = (uint8_t *)map + (offset - start),
-        .map = map,
-        .map_bytes = bytes,
+        .host = hg_foreign_base(foreign) + (offset - start),
+        .foreign = foreign,
     };
     return 0;
 }
@@ -108,6 +144,22 @@ int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr
 void hg_space_clear(struct hg_space *space)
 {
     for (unsigned i = 0; i < space->n; i++)
-        munmap(space->region[i].map, space->region[i].map_bytes);
+        hg_foreign_unmap(space->region[i].foreign);
     space->n = 0;
+}
+
+bool hg_space_lost(const struct hg_space *space, uint64_t *guest_addr)
+{
+    for (unsigned i = 0; i < space->n; i++) {
+        const struct hg_region *region = &space->region[i];
+        size_t before = (size_t)(region->host - hg_foreign_base(region->foreign));
+        size_t at;
+
+        if (!hg_foreign_lost(region->foreign, &at))
+            continue;
+        /* With large pages the mapping may begin before its region. */
+        *guest_addr = region->guest_addr + (at > before ? at - before : 0);
+        return true;
+    }
+    return false;
 }

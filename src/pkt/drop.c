@@ -9,6 +9,8 @@ const struct hg_drop_text hg_drop_texts[] = {
                              "its checksum or segmentation request contradicts the frame"},
     [HG_DROP_BAD_DESCRIPTOR] =
         {"bad_descriptor", "a buffer of the sender is empty or not inside the sender's memory"},
+    [HG_DROP_IOMMU_FAULT] = {"iommu_fault",
+                             "the sender named memory that its virtual IOMMU does not let it name"},
     [HG_DROP_BAD_SOURCE] = {"bad_source", "the source address is a group address or zero"},
     [HG_DROP_RESERVED_GROUP] = {"reserved_group",
                                 "link-local group address, which a bridge does not relay"},
@@ -21,6 +23,10 @@ const struct hg_drop_text hg_drop_texts[] = {
     [HG_DROP_TX_NO_ROOM] = {"tx_no_room", "the receiver's buffers are too small for the frame"},
     [HG_DROP_TX_BAD_BUFFER] =
         {"tx_bad_buffer", "the receiver posted a buffer that is empty or not inside its memory"},
+    [HG_DROP_TX_IOMMU_FAULT] = {"tx_iommu_fault",
+                                "the receiver posted a buffer that its virtual IOMMU does not map"},
+    [HG_DROP_TX_PARK_FULL] = {"tx_park_full",
+                              "too many frames wait for the receiver's buffers to be mapped"},
     [HG_DROP_TX_NO_OFFLOAD] = {"tx_no_offload",
                                "the receiver lacks the offload and its headers are too long or "
                                "too unusual to do it in software"},

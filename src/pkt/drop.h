@@ -14,6 +14,7 @@ enum hg_drop {
     HG_DROP_OVERSIZE,       /* longer than any receiver may be given */
     HG_DROP_BAD_OFFLOAD,    /* checksum or segmentation request that contradicts the frame */
     HG_DROP_BAD_DESCRIPTOR, /* a buffer that is empty or not inside the sender's memory */
+    HG_DROP_IOMMU_FAULT,    /* a buffer that the sender's virtual IOMMU does not let it name */
     HG_DROP_BAD_SOURCE,     /* source address is multicast or zero */
     HG_DROP_RESERVED_GROUP, /* link-local group (01:80:c2:00:00:0x) that a bridge must not relay */
     HG_DROP_QUEUE_DISABLED, /* the sender's driver has switched the queue off */
@@ -23,6 +24,8 @@ enum hg_drop {
     HG_DROP_TX_FULL,        /* the receiver has posted no buffer */
     HG_DROP_TX_NO_ROOM,     /* the receiver's buffers are too small for the frame */
     HG_DROP_TX_BAD_BUFFER,  /* the receiver posted one that is empty or not its memory */
+    HG_DROP_TX_IOMMU_FAULT, /* the receiver posted one that its virtual IOMMU does not map */
+    HG_DROP_TX_PARK_FULL,   /* too many frames wait for the mapping of the receiver's buffers */
     HG_DROP_TX_NO_OFFLOAD,  /* needs an offload that neither receiver nor software can do */
     HG_DROP_N
 };

@@ -25,6 +25,7 @@
 
 #include "base/count.h"
 #include "base/err.h"
+#include "iommu/iotlb.h"
 #include "mem/arena.h"
 #include "pkt/pkt.h"
 #include "pkt/stats.h"
@@ -104,6 +105,24 @@ struct hg_port_status {
     uint64_t reconnects;
 };
 
+/* What a port's virtual IOMMU has done, for `stats`. Counts are since the port was opened. */
+struct hg_port_iommu {
+    bool active;      /* negotiated: guest addresses are translated now */
+    uint64_t entries; /* translations held now, in blocks (iommu/iotlb.h) */
+    uint64_t entries_max;
+    uint64_t hits;       /* descriptors translated at the first look */
+    uint64_t ahead_hits; /* of them, those that were asked for before a frame needed them */
+    uint64_t misses;     /* sent to the front-end */
+    uint64_t parked;     /* frames that had to wait for a translation */
+    uint64_t parked_now;
+    uint64_t faults[HG_IOMMU_FAULT_N];
+    uint64_t invalidations;
+    uint64_t evictions;
+    uint64_t ack_median_ns; /* from the arrival of an invalidation to its acknowledgement */
+    uint64_t ack_p99_ns;
+    uint64_t ack_max_ns;
+};
+
 /* One configuration key of a driver. */
 struct hg_port_option {
     const char *name;
@@ -134,6 +153,8 @@ struct hg_port_driver {
     int (*open)(struct hg_port *port, const union hg_port_value *values, struct hg_err *err);
     void (*close)(struct hg_port *port);
     void (*status)(const struct hg_port *port, struct hg_port_status *status);
+    /* Fills *iommu, which is zero. NULL: its peers have no virtual IOMMU. */
+    void (*iommu)(const struct hg_port *port, struct hg_port_iommu *iommu);
 };
 
 struct hg_port {

@@ -37,12 +37,25 @@ enum hg_vhost_request {
     HG_VHOST_NET_SET_MTU = 20,
     HG_VHOST_SET_BACKEND_REQ_FD = 21,
     HG_VHOST_IOTLB_MSG = 22,
+    HG_VHOST_GET_INFLIGHT_FD = 31,
+    HG_VHOST_SET_INFLIGHT_FD = 32,
+    HG_VHOST_RESET_DEVICE = 34,
     HG_VHOST_GET_MAX_MEM_SLOTS = 36,
     HG_VHOST_ADD_MEM_REG = 37,
     HG_VHOST_REM_MEM_REG = 38,
     HG_VHOST_SET_STATUS = 39,
     HG_VHOST_GET_STATUS = 40,
     HG_VHOST_REQUEST_N = 44,
+};
+
+/* What a back-end sends on its own channel, the socket of SET_BACKEND_REQ_FD. The numbers overlap
+ * those of the front-end: the channel tells them apart. */
+enum hg_vhost_backend_request {
+    HG_VHOST_BACKEND_IOTLB_MSG = 1,
+    HG_VHOST_BACKEND_CONFIG_CHANGE_MSG = 2,
+    HG_VHOST_BACKEND_VRING_HOST_NOTIFIER_MSG = 3,
+    HG_VHOST_BACKEND_VRING_CALL = 4,
+    HG_VHOST_BACKEND_VRING_ERR = 5,
 };
 
 enum { /* protocol feature bits */
@@ -52,6 +65,10 @@ enum { /* protocol feature bits */
        HG_VHOST_PROTOCOL_F_REPLY_ACK = 3,
        HG_VHOST_PROTOCOL_F_NET_MTU = 4,
        HG_VHOST_PROTOCOL_F_BACKEND_REQ = 5,
+       HG_VHOST_PROTOCOL_F_BACKEND_SEND_FD = 10,
+       HG_VHOST_PROTOCOL_F_INFLIGHT_SHMFD = 12,
+       HG_VHOST_PROTOCOL_F_RESET_DEVICE = 13,
+       HG_VHOST_PROTOCOL_F_CONFIGURE_MEM_SLOTS = 15,
        HG_VHOST_PROTOCOL_F_STATUS = 16,
 };
 
@@ -67,6 +84,21 @@ enum {
     HG_VHOST_PAYLOAD_MAX = 512,
     HG_VHOST_VRING_IDX_MASK = 0xff,
     HG_VHOST_VRING_NO_FD = 0x100,
+    HG_VHOST_VRING_F_LOG = 1, /* hg_vhost_vring_addr.flags: log writes to the used ring */
+};
+
+/* hg_vhost_iotlb.perm, bits */
+enum {
+    HG_VHOST_ACCESS_RO = 1,
+    HG_VHOST_ACCESS_WO = 2,
+    HG_VHOST_ACCESS_RW = 3,
+};
+
+enum hg_vhost_iotlb_type {
+    HG_VHOST_IOTLB_MISS = 1,        /* back-end: iova and perm are what it needs */
+    HG_VHOST_IOTLB_UPDATE = 2,      /* front-end: all fields; acknowledged */
+    HG_VHOST_IOTLB_INVALIDATE = 3,  /* front-end: iova and size; acknowledged */
+    HG_VHOST_IOTLB_ACCESS_FAIL = 4, /* back-end: iova and perm */
 };
 
 struct hg_vhost_hdr {
@@ -102,6 +134,29 @@ struct hg_vhost_mem_table {
     struct hg_vhost_region region[HG_VHOST_FDS_MAX];
 };
 
+/* The payload of ADD_MEM_REG and REM_MEM_REG. */
+struct hg_vhost_mem_reg {
+    uint64_t padding;
+    struct hg_vhost_region region;
+};
+
+/* The payload of SET_LOG_BASE, under LOG_SHMFD. */
+struct hg_vhost_log {
+    uint64_t size;
+    uint64_t offset;
+};
+
+/* The payload of IOTLB_MSG in both directions: 26 bytes and padding. QEMU leaves user_addr and perm of
+ * an INVALIDATE undefined. */
+struct hg_vhost_iotlb {
+    uint64_t iova;
+    uint64_t size;
+    uint64_t user_addr;
+    uint8_t perm;
+    uint8_t type;
+    uint8_t padding[6];
+};
+
 struct hg_vhost_msg {
     struct hg_vhost_hdr hdr;
     union {
@@ -109,6 +164,9 @@ struct hg_vhost_msg {
         struct hg_vhost_vring_state state;
         struct hg_vhost_vring_addr addr;
         struct hg_vhost_mem_table mem;
+        struct hg_vhost_mem_reg mem_reg;
+        struct hg_vhost_log log;
+        struct hg_vhost_iotlb iotlb;
         uint8_t bytes[HG_VHOST_PAYLOAD_MAX];
     };
 };
@@ -116,9 +174,19 @@ struct hg_vhost_msg {
 /* Bytes of one connection's output that may wait for a peer that does not read. */
 enum { HG_VHOST_OUT_MAX = 16384 };
 
+/* Bytes that are read at once, before it is known what they are. */
+enum { HG_VHOST_AHEAD_BYTES = 4096 };
+
 /* One end of a connection. All zero but fd is its initial state. */
 struct hg_vhost_conn {
     int fd; /* non-blocking; the owner opens and closes it */
+
+    /* Incoming: bytes that have been read and belong to no message yet, and what came with the last. */
+    uint8_t ahead[HG_VHOST_AHEAD_BYTES];
+    size_t ahead_at;
+    size_t ahead_n;
+    int ahead_fd[HG_VHOST_FDS_MAX];
+    unsigned ahead_fd_n;
 
     /* Incoming: what has arrived of the message under way. */
     struct hg_vhost_msg in;
@@ -131,17 +199,22 @@ struct hg_vhost_conn {
     size_t out_bytes;
     int out_fd[HG_VHOST_FDS_MAX]; /* duplicates of descriptors that wait with them, */
     unsigned out_fd_n;
-    size_t out_fd_at; /* and before which of the waiting bytes they go */
+    size_t out_fd_at;    /* before which of the waiting bytes they go, */
+    size_t out_fd_bytes; /* and how many of these are their message */
 };
 
 /*
- * Reads what is there, at most to the end of one message. Returns 1 when conn->in, in_fd and in_fd_n
+ * Gets the next message, from what was read before or from the socket. Returns 1 when conn->in, in_fd and in_fd_n
  * are a whole message, which stays until hg_vhost_next(); 0 when more must arrive; a negative errno
  * with *err when the stream is broken: -ECONNRESET at its end, -EPROTO for a wrong version, a payload
  * above HG_VHOST_PAYLOAD_MAX, too many descriptors or a truncated control message (received
  * descriptors are closed, none leaks). Never blocks. Control only.
  */
 int hg_vhost_recv(struct hg_vhost_conn *conn, struct hg_err *err);
+
+/* Whether bytes behind the current message have been read already: the socket does not become readable
+ * for them, so go on calling hg_vhost_recv() until it returns 0. */
+bool hg_vhost_has_ahead(const struct hg_vhost_conn *conn);
 
 /* Forgets the current message; closes those of its descriptors that nobody took. */
 void hg_vhost_next(struct hg_vhost_conn *conn);
@@ -158,6 +231,10 @@ int hg_vhost_take_fd(struct hg_vhost_conn *conn, unsigned i);
 int hg_vhost_send(struct hg_vhost_conn *conn, const struct hg_vhost_msg *msg, const int *fds,
                   unsigned fd_n, struct hg_err *err);
 
+/* Queues a message without descriptors, to be sent with others by hg_vhost_flush(). Errors as
+ * hg_vhost_send(). */
+int hg_vhost_queue(struct hg_vhost_conn *conn, const struct hg_vhost_msg *msg, struct hg_err *err);
+
 /* Whether output waits for the socket to become writable, and the call to make when it is. */
 bool hg_vhost_wants_write(const struct hg_vhost_conn *conn);
 int hg_vhost_flush(struct hg_vhost_conn *conn, struct hg_err *err);
@@ -167,5 +244,8 @@ void hg_vhost_conn_clear(struct hg_vhost_conn *conn);
 
 /* "SET_VRING_NUM", or "request 99". Static or thread-local storage. */
 const char *hg_vhost_request_name(uint32_t request);
+
+/* The same for enum hg_vhost_backend_request: "BACKEND_IOTLB_MSG", or "back-end request 99". */
+const char *hg_vhost_backend_request_name(uint32_t request);
 
 #endif

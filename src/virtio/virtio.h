@@ -85,6 +85,31 @@ static inline int hg_vring_need_event(uint16_t event, uint16_t now, uint16_t old
     return (uint16_t)(now - event - 1) < (uint16_t)(now - old);
 }
 
+/* Packed virtqueue: virtio 1.2, 2.8. */
+enum {
+    HG_PACKED_DESC_F_AVAIL = 1 << 7,
+    HG_PACKED_DESC_F_USED = 1 << 15,
+    HG_PACKED_EVENT_ENABLE = 0, /* hg_packed_event.flags: 2.8.10 */
+    HG_PACKED_EVENT_DISABLE = 1,
+    HG_PACKED_EVENT_DESC = 2, /* at off_wrap; needs EVENT_IDX */
+    HG_PACKED_WRAP = 1 << 15, /* the wrap counter in off_wrap, and in a vring base of vhost-user */
+};
+
+struct hg_packed_desc {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t id;
+    uint16_t flags;
+};
+
+/* One side tells the other which notifications it wants: the driver area and the device area. */
+struct hg_packed_event {
+    uint16_t off_wrap; /* bits 0-14: offset of a descriptor, 15: wrap counter */
+    uint16_t flags;
+};
+
+#define HG_PACKED_DESC_BYTES(n) (sizeof(struct hg_packed_desc) * (n))
+
 /* The header before every frame: virtio 1.2, 5.1.6. With VERSION_1 always 12 bytes; a legacy driver
  * without MRG_RXBUF uses the first 10. */
 enum {
@@ -109,6 +134,8 @@ struct hg_net_hdr {
     uint16_t num_buffers;
 };
 
+_Static_assert(sizeof(struct hg_packed_desc) == 16, "2.8.13");
+_Static_assert(sizeof(struct hg_packed_event) == 4, "2.8.14");
 _Static_assert(sizeof(struct hg_net_hdr) == HG_NET_HDR_BYTES, "5.1.6");
 
 #endif

@@ -14,7 +14,7 @@
 
 #include "bridge/bridge.h"
 #include "peer/rig.h"
-#include "virtio/split_dev.h"
+#include "virtio/vq_dev.h"
 #include "worker/worker.h"
 
 enum { ATTACKER, VICTIM, LEFT, RIGHT, ACTORS_N };

@@ -15,7 +15,8 @@
 static void forget(struct peer *peer)
 {
     memset(peer, 0, sizeof(*peer));
-    peer->fd = peer->mem_fd = -1;
+    peer->fd = peer->channel = peer->mem_fd = -1;
+    peer->ring_start = PEER_USER;
     peer->send_budget = -1;
     for (unsigned i = 0; i < PEER_RINGS_MAX; i++)
         peer->ring[i] = (struct peer_ring){.kick = -1, .call = -1, .err = -1};
@@ -59,6 +60,7 @@ void peer_free(struct peer *peer)
         munmap(peer->mem, PEER_MEM_BYTES);
     close_if_open(peer->mem_fd);
     close_if_open(peer->fd);
+    close_if_open(peer->channel);
     for (unsigned i = 0; i < PEER_RINGS_MAX; i++) {
         close_if_open(peer->ring[i].kick);
         close_if_open(peer->ring[i].call);
@@ -92,7 +94,8 @@ void peer_attach(struct peer *peer, int fd)
 void peer_hang_up(struct peer *peer)
 {
     close_if_open(peer->fd);
-    peer->fd = -1;
+    close_if_open(peer->channel);
+    peer->fd = peer->channel = -1;
     peer->pump(peer->pump_ctx);
 }
 
@@ -202,7 +205,7 @@ bool peer_send_fd(struct peer *peer, uint32_t request, unsigned index, int fd)
 bool peer_send_addr(struct peer *peer, unsigned index)
 {
     const struct peer_ring *ring = &peer->ring[index];
-    uint64_t desc = PEER_USER + ring->at;
+    uint64_t desc = peer->ring_start + ring->at;
     uint64_t avail = desc + HG_DESC_BYTES(ring->num);
     uint64_t used = (avail + HG_AVAIL_BYTES(ring->num) + 63) & ~UINT64_C(63);
     struct hg_vhost_vring_addr addr = {
@@ -259,7 +262,7 @@ bool peer_get_base(struct peer *peer, unsigned index, uint32_t *base)
         msg.state.index != index)
         return false;
     *base = msg.state.num;
-    peer->ring[index].base = (uint16_t)msg.state.num;
+    peer->ring[index].base = msg.state.num;
     return true;
 }
 

@@ -10,6 +10,9 @@
  * PEER_HIGH. Rings lie in the lower half, buffers may be anywhere. User addresses, which ring addresses
  * are made of, begin at PEER_USER and are nobody's pointers.
  *
+ * With ACCESS_PLATFORM it also plays the virtual IOMMU: guest addresses and ring addresses are IOVAs then,
+ * and mean what a test has mapped.
+ *
  * Functions return false when the connection is gone (or when the budget of messages is spent, see
  * send_budget); nothing aborts. One thread.
  */
@@ -32,23 +35,27 @@ enum {
     PEER_BUFFER_BYTES = 2048,
 };
 
+/* Where an empty packed ring stands: both places 0, both wrap counters 1. */
+#define PEER_PACKED_BASE UINT32_C(0x80008000)
+
 #define PEER_HIGH UINT64_C(0x100000000)
 #define PEER_USER UINT64_C(0x7f0000000000)
 
 struct peer_ring {
     uint16_t num;
-    uint64_t at; /* offset of the ring's memory: descriptors, then available, then used */
-    uint16_t avail_idx;
-    uint16_t used_seen;
+    uint64_t at;        /* offset of the ring's memory: descriptors, then available, then used */
+    uint16_t avail_idx; /* of a packed ring: descriptors, counted on and on */
+    uint16_t used_seen; /* the same */
     uint16_t desc_next; /* descriptors are handed out in turn */
-    uint16_t base;      /* for SET_VRING_BASE: as the last GET_VRING_BASE said */
+    uint32_t base;      /* for SET_VRING_BASE: as the last GET_VRING_BASE said */
     int kick;           /* eventfds, -1 before the script makes them */
     int call;
     int err;
 };
 
 struct peer {
-    int fd; /* the connection, -1: none */
+    int fd;      /* the connection, -1: none */
+    int channel; /* on which the back-end asks, -1: none */
     int mem_fd;
     uint8_t *mem;
     uint64_t offered; /* as the back-end answered */
@@ -56,6 +63,8 @@ struct peer {
     uint64_t features; /* to accept; set before peer_start() */
     uint64_t protocol;
     unsigned pair_n;
+    bool packed;         /* by peer_use_packed() */
+    uint64_t ring_start; /* address of ring 0 in SET_VRING_ADDR: PEER_USER, or an IOVA */
     struct peer_ring ring[PEER_RINGS_MAX];
 
     /* Lets the back-end run while we wait for an answer; returns when it has nothing to do. */
@@ -108,13 +117,41 @@ bool peer_enable_pair(struct peer *peer, unsigned pair, bool enabled);
 /* What QEMU says when the driver resets the device. */
 bool peer_stop(struct peer *peer);
 
-/* The driver's side of the rings: peer_ring.c. */
+/* The virtual IOMMU: peer_iommu.c. */
+/* Makes the back-end's channel and sends one end; a second call replaces it. With `acknowledge` waits for
+ * the answer, which must be 0. */
+bool peer_open_channel(struct peer *peer, bool acknowledge);
+/* Sends an IOTLB message of any content, to be acknowledged; and waits for the next acknowledgement. */
+bool peer_send_iotlb(struct peer *peer, struct hg_vhost_iotlb iotlb);
+bool peer_iotlb_acked(struct peer *peer, uint64_t *value);
+/* Maps [iova, iova + size) to the memory from `offset` on, or unmaps it; acknowledged with 0. */
+bool peer_map(struct peer *peer, uint64_t iova, uint64_t size, uint64_t offset, uint8_t perm);
+bool peer_unmap(struct peer *peer, uint64_t iova, uint64_t size);
+/* The next message on the channel; lets the back-end run while there is none. False: it stays silent. */
+bool peer_channel_recv(struct peer *peer, struct hg_vhost_msg *msg);
+/* The same for misses: false, too, when it is something else. */
+bool peer_take_miss(struct peer *peer, struct hg_vhost_iotlb *miss);
+
+/* The driver's side of the rings: peer_ring.c. What is said of frames holds for both formats. */
 void *peer_at(struct peer *peer, uint64_t guest_addr);
 /* Writes a descriptor, or an entry of the available ring, and publishes the index. */
 void peer_write_desc(struct peer *peer, unsigned ring, uint16_t index, struct hg_desc desc);
 void peer_push_avail(struct peer *peer, unsigned ring, uint16_t head);
 void peer_set_avail_idx(struct peer *peer, unsigned ring, uint16_t idx);
 uint16_t peer_used_idx(struct peer *peer, unsigned ring);
+/* Packed rings: peer_packed.c. All rings, from now on; before peer_start(). */
+void peer_use_packed(struct peer *peer);
+/* Writes a descriptor as it is, its flags last. */
+void peer_write_packed(struct peer *peer, unsigned ring, uint16_t index,
+                       struct hg_packed_desc desc);
+/* The flags that make `flags` available, or used, at a position that counts on and on. */
+uint16_t peer_packed_avail(struct peer *peer, unsigned ring, uint16_t position, uint16_t flags);
+uint16_t peer_packed_used(struct peer *peer, unsigned ring, uint16_t position);
+/* Writes the next n descriptors in ring order and makes them available, the first one last. */
+void peer_push_packed(struct peer *peer, unsigned ring, const struct hg_packed_desc *descs,
+                      unsigned n);
+/* Takes the next used descriptor, and passes over the n that it stands for. False if there is none. */
+bool peer_take_packed(struct peer *peer, unsigned ring, unsigned n, struct hg_packed_desc *used);
 /* Transmits a frame as one buffer behind a zeroed virtio_net_hdr; does not kick. */
 void peer_transmit(struct peer *peer, unsigned ring, const void *frame, size_t len);
 /* Posts n buffers of PEER_BUFFER_BYTES to receive into. */

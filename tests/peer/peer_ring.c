@@ -80,41 +80,63 @@ static uint16_t next_desc(struct peer *peer, unsigned ring)
     return (uint16_t)(r->desc_next++ % r->num);
 }
 
-void peer_transmit(struct peer *peer, unsigned ring, const void *frame, size_t len)
+/* Makes the buffer of descriptor `index` available. */
+static void push(struct peer *peer, unsigned ring, uint16_t index, uint32_t len, uint16_t flags)
 {
-    uint16_t index = next_desc(peer, ring);
     uint64_t addr = buffer_of(peer, ring, index);
-    uint8_t *buffer = peer_at(peer, addr);
 
-    memset(buffer, 0, HG_NET_HDR_BYTES);
-    memcpy(buffer + HG_NET_HDR_BYTES, frame, len);
-    peer_write_desc(peer, ring, index,
-                    (struct hg_desc){.addr = addr, .len = (uint32_t)(HG_NET_HDR_BYTES + len)});
-    peer_push_avail(peer, ring, index);
-}
+    if (peer->packed) {
+        struct hg_packed_desc desc = {.addr = addr, .len = len, .id = index, .flags = flags};
 
-void peer_post(struct peer *peer, unsigned ring, unsigned n)
-{
-    while (n-- > 0) {
-        uint16_t index = next_desc(peer, ring);
-
+        peer_push_packed(peer, ring, &desc, 1);
+    } else {
         peer_write_desc(peer, ring, index,
-                        (struct hg_desc){.addr = buffer_of(peer, ring, index),
-                                         .len = PEER_BUFFER_BYTES,
-                                         .flags = HG_DESC_F_WRITE});
+                        (struct hg_desc){.addr = addr, .len = len, .flags = flags});
         peer_push_avail(peer, ring, index);
     }
 }
 
-const uint8_t *peer_receive(struct peer *peer, unsigned ring, size_t *len)
+void peer_transmit(struct peer *peer, unsigned ring, const void *frame, size_t len)
+{
+    uint16_t index = next_desc(peer, ring);
+    uint8_t *buffer = peer_at(peer, buffer_of(peer, ring, index));
+
+    memset(buffer, 0, HG_NET_HDR_BYTES);
+    memcpy(buffer + HG_NET_HDR_BYTES, frame, len);
+    push(peer, ring, index, (uint32_t)(HG_NET_HDR_BYTES + len), 0);
+}
+
+void peer_post(struct peer *peer, unsigned ring, unsigned n)
+{
+    while (n-- > 0)
+        push(peer, ring, next_desc(peer, ring), PEER_BUFFER_BYTES, HG_DESC_F_WRITE);
+}
+
+/* The next used buffer. */
+static bool take_used(struct peer *peer, unsigned ring, struct hg_used_elem *elem)
 {
     struct peer_ring *r = ring_of(peer, ring);
+    struct hg_packed_desc used;
+
+    if (peer->packed) {
+        if (!peer_take_packed(peer, ring, 1, &used))
+            return false;
+        *elem = (struct hg_used_elem){.id = used.id, .len = used.len};
+        return true;
+    }
+    if (peer_used_idx(peer, ring) == r->used_seen)
+        return false;
+    memcpy(elem, used_at(peer, ring) + 4 + sizeof(*elem) * (r->used_seen % r->num), sizeof(*elem));
+    r->used_seen++;
+    return true;
+}
+
+const uint8_t *peer_receive(struct peer *peer, unsigned ring, size_t *len)
+{
     struct hg_used_elem elem;
 
-    if (peer_used_idx(peer, ring) == r->used_seen)
+    if (!take_used(peer, ring, &elem))
         return NULL;
-    memcpy(&elem, used_at(peer, ring) + 4 + sizeof(elem) * (r->used_seen % r->num), sizeof(elem));
-    r->used_seen++;
     *len = elem.len - HG_NET_HDR_BYTES;
     return (const uint8_t *)peer_at(peer, buffer_of(peer, ring, (uint16_t)elem.id)) +
            HG_NET_HDR_BYTES;
@@ -140,5 +162,6 @@ void peer_reset_ring(struct peer *peer, unsigned ring)
     struct peer_ring *r = ring_of(peer, ring);
 
     memset(peer->mem + r->at, 0, PEER_RING_BYTES);
-    r->avail_idx = r->used_seen = r->desc_next = r->base = 0;
+    r->avail_idx = r->used_seen = r->desc_next = 0;
+    r->base = peer->packed ? PEER_PACKED_BASE : 0;
 }

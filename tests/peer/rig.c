@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/raise.h"
+#include "mem/foreign.h"
 
 /* The rig's own steps cannot fail on a sound machine. */
 static void must(bool ok, const char *step)
@@ -31,26 +32,52 @@ static void count_change(struct hg_port *port, void *ctx)
         rig->on_change(rig);
 }
 
+void rig_presets(union hg_port_value *values)
+{
+    must(hg_vhost_user_driver.option_n <= RIG_OPTIONS_MAX, "hold the driver's options");
+    for (unsigned i = 0; i < hg_vhost_user_driver.option_n; i++)
+        values[i] = (union hg_port_value){.uint = hg_vhost_user_driver.options[i].preset};
+}
+
+union hg_port_value *rig_value(union hg_port_value *values, const char *name)
+{
+    unsigned i = 0;
+
+    while (i < hg_vhost_user_driver.option_n &&
+           strcmp(hg_vhost_user_driver.options[i].name, name) != 0)
+        i++;
+    must(i < hg_vhost_user_driver.option_n, name);
+    return &values[i];
+}
+
 void rig_open(struct rig *rig, const struct rig_options *options)
 {
-    union hg_port_value values[] = {
-        {.string = rig->path},
-        {.uint = options->client},
-        {.uint = options->pair_n},
-        {.uint = 0},
-        {.uint = options->mtu != 0 ? options->mtu : 65535},
-    };
+    union hg_port_value values[RIG_OPTIONS_MAX];
     struct hg_err err = {""};
 
     memset(rig, 0, sizeof(*rig));
     hg_log_set_level(HG_LOG_ERROR);
-    hg_raise(-1); /* opens a file for good, which is not to be taken for a leak later */
+    /* These open files for good, which are not to be taken for leaks later. */
+    hg_raise(-1);
+    hg_foreign_event();
     strcpy(rig->dir, "/tmp/headgate-rig-XXXXXX");
     must(mkdtemp(rig->dir) != NULL, "make a directory");
     snprintf(rig->path, sizeof(rig->path), "%s/sock", rig->dir);
     rig->loop = event_base_new();
     rig->burst = aligned_alloc(alignof(struct hg_burst), sizeof(struct hg_burst));
     must(rig->loop != NULL && rig->burst != NULL, "find memory");
+    rig_presets(values);
+    rig_value(values, "socket")->string = rig->path;
+    rig_value(values, "role")->uint = options->client;
+    rig_value(values, "queues")->uint = options->pair_n;
+    if (options->mtu != 0)
+        rig_value(values, "mtu")->uint = options->mtu;
+    rig_value(values, "iommu")->uint = options->iommu;
+    if (options->iotlb_entries != 0)
+        rig_value(values, "iotlb_entries")->uint = options->iotlb_entries;
+    rig_value(values, "coalesce_us")->uint = options->coalesce_us;
+    if (options->coalesce_frames != 0)
+        rig_value(values, "coalesce_frames")->uint = options->coalesce_frames;
     rig->host =
         (struct hg_port_host){.loop = rig->loop, .queues_changed = count_change, .ctx = rig};
     strcpy(rig->port.name, "vm1");

@@ -15,7 +15,7 @@ enum { RING_ALIGN_BYTES = 128, PAGE_ALIGN_BYTES = 4096 };
 
 static uint64_t side_bytes(uint16_t num)
 {
-    return hg_round_up(hg_split_drv_bytes(num), PAGE_ALIGN_BYTES) +
+    return hg_round_up(hg_drv_bytes(num), PAGE_ALIGN_BYTES) +
            hg_round_up((uint64_t)num * HG_VU_BUF_BYTES, PAGE_ALIGN_BYTES);
 }
 
@@ -29,13 +29,13 @@ static int side_new(struct hg_vu_port *vu, struct hg_vu_side *side, unsigned ind
     uint16_t num = vu->queue_size;
     uint8_t *ring =
         hg_arena_take(vu->arena, index % 2 == 0 ? "receive ring" : "transmit ring",
-                      hg_round_up(hg_split_drv_bytes(num), PAGE_ALIGN_BYTES), RING_ALIGN_BYTES);
+                      hg_round_up(hg_drv_bytes(num), PAGE_ALIGN_BYTES), RING_ALIGN_BYTES);
 
     side->bufs = hg_arena_take(vu->arena, index % 2 == 0 ? "receive buffers" : "transmit buffers",
                                hg_round_up((uint64_t)num * HG_VU_BUF_BYTES, PAGE_ALIGN_BYTES),
                                HG_CACHE_LINE_BYTES);
     if (ring == NULL || side->bufs == NULL ||
-        hg_split_drv_init(&side->drv, num, index % 2 == 0, ring) != 0)
+        hg_drv_init(&side->drv, num, index % 2 == 0, ring) != 0)
         return -ENOMEM;
     side->bufs_addr = seen_at(vu, side->bufs);
     side->kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -55,11 +55,20 @@ static int side_new(struct hg_vu_port *vu, struct hg_vu_side *side, unsigned ind
 
 static void side_free(struct hg_vu_side *side)
 {
-    hg_split_drv_free(&side->drv);
+    hg_drv_free(&side->drv);
     if (side->kick_fd >= 0)
         close(side->kick_fd);
     if (side->call_fd >= 0)
         close(side->call_fd);
+}
+
+/* The arena's file is sealed against truncation. Holes cannot be forbidden to those who may write. */
+static int watch_over(struct hg_vu_port *vu, struct hg_err *err)
+{
+    struct hg_arena_info info = hg_arena_info(vu->arena);
+
+    vu->foreign = hg_foreign_watch(info.base, info.bytes, info.page_bytes, err);
+    return vu->foreign != NULL ? 0 : -ENOMEM;
 }
 
 int hg_vu_memory_new(struct hg_vu_port *vu, struct hg_err *err)
@@ -74,6 +83,11 @@ int hg_vu_memory_new(struct hg_vu_port *vu, struct hg_err *err)
 
     if (rc != 0)
         return rc;
+    rc = watch_over(vu, err);
+    if (rc != 0) {
+        hg_arena_free(vu->arena);
+        return rc;
+    }
     for (unsigned i = 0; rc == 0 && i < pair_n; i++) {
         rc = side_new(vu, &vu->pair[i].rx, 2 * i);
         if (rc == 0)
@@ -100,5 +114,6 @@ void hg_vu_memory_free(struct hg_vu_port *vu)
         side_free(&vu->pair[i].rx);
         side_free(&vu->pair[i].tx);
     }
+    hg_foreign_forget(vu->foreign);
     hg_arena_free(vu->arena);
 }

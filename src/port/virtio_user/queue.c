@@ -39,11 +39,10 @@ struct reaped {
     unsigned next;
 };
 
-static bool reap(const struct hg_vu_side *side, struct hg_split_drv *drv, struct reaped *r,
-                 unsigned want)
+static bool reap(const struct hg_vu_side *side, struct hg_drv *drv, struct reaped *r, unsigned want)
 {
     r->next = 0;
-    r->n = hg_split_drv_reap(drv, r->used, hg_min_u32(want, HG_BURST_N));
+    r->n = hg_drv_reap(drv, r->used, hg_min_u32(want, HG_BURST_N));
     for (unsigned i = 0; i < r->n; i++) {
         hg_shm_expect_read(hg_vu_buf(side, r->used[i].id));
         hg_shm_expect_read(hg_vu_buf(side, r->used[i].id) + HG_CACHE_LINE_BYTES);
@@ -59,12 +58,12 @@ static void lend(struct hg_burst *b, struct hg_pkt *pkt, const uint8_t *addr, ui
 
 /* Adds the buffers of a merged frame behind its first (virtio 1.2, 5.1.6.4). False when the device has
  * not used as many as it said: the ring is broken then. */
-static bool lend_merged(struct hg_vu_side *side, struct hg_split_drv *drv, struct reaped *r,
-                        unsigned n, struct hg_burst *b, struct hg_pkt *pkt)
+static bool lend_merged(struct hg_vu_side *side, struct hg_drv *drv, struct reaped *r, unsigned n,
+                        struct hg_burst *b, struct hg_pkt *pkt)
 {
     for (unsigned i = 0; i < n; i++) {
         if (r->next == r->n && !reap(side, drv, r, n - i)) {
-            hg_split_drv_break(drv, HG_DRV_NUM_BUFFERS, n + 1);
+            hg_drv_break(drv, HG_DRV_NUM_BUFFERS, n + 1);
             return false;
         }
         const struct hg_drv_used *used = &r->used[r->next++];
@@ -92,7 +91,7 @@ static enum hg_drop judge(const struct hg_net_hdr *hdr, bool short_first, struct
 }
 
 /* Takes the next frame. Returns whether it is good; a bad one is counted. */
-static bool receive(struct hg_vu_side *side, struct hg_split_drv *drv, struct reaped *r,
+static bool receive(struct hg_vu_side *side, struct hg_drv *drv, struct reaped *r,
                     struct hg_burst *b, struct hg_pkt *pkt, struct hg_queue_stats *stats)
 {
     struct hg_drv_used used = r->used[r->next++];
@@ -134,7 +133,7 @@ static struct hg_vu_side *rx_side(struct hg_rxq *q)
 static unsigned rx(struct hg_rxq *q, struct hg_burst *b)
 {
     struct hg_vu_side *side = rx_side(q);
-    struct hg_split_drv *drv = hg_qsbr_read(&side->live);
+    struct hg_drv *drv = hg_qsbr_read(&side->live);
     struct reaped r;
     uint64_t frames = 0, bytes = 0, copied = 0;
 
@@ -162,20 +161,20 @@ static unsigned rx(struct hg_rxq *q, struct hg_burst *b)
 }
 
 /* Posts the next n free buffers. */
-static void post(struct hg_vu_side *side, struct hg_split_drv *drv, unsigned n)
+static void post(struct hg_vu_side *side, struct hg_drv *drv, unsigned n)
 {
     struct hg_drv_buf bufs[HG_BURST_N];
 
     for (unsigned i = 0; i < n; i++)
         bufs[i] = (struct hg_drv_buf){
-            .addr = side->bufs_addr + (uint64_t)hg_split_drv_id(drv, i) * HG_VU_BUF_BYTES,
+            .addr = side->bufs_addr + (uint64_t)hg_drv_id(drv, i) * HG_VU_BUF_BYTES,
             .len = HG_VU_BUF_BYTES,
             .flags = HG_DESC_F_WRITE,
         };
-    hg_split_drv_add(drv, bufs, n);
+    hg_drv_add(drv, bufs, n);
 }
 
-static void post_free(struct hg_vu_side *side, struct hg_split_drv *drv)
+static void post_free(struct hg_vu_side *side, struct hg_drv *drv)
 {
     while (drv->free_n != 0)
         post(side, drv, hg_min_u32(drv->free_n, HG_BURST_N));
@@ -184,35 +183,35 @@ static void post_free(struct hg_vu_side *side, struct hg_split_drv *drv)
 static void done(struct hg_rxq *q)
 {
     struct hg_vu_side *side = rx_side(q);
-    struct hg_split_drv *drv = side->in_burst;
+    struct hg_drv *drv = side->in_burst;
 
     if (hg_unlikely(drv == NULL))
         return;
     post_free(side, drv);
-    if (hg_split_drv_publish(drv))
+    if (hg_drv_publish(drv))
         kick(side, &q->stats);
 }
 
 /* A queue that is about to start or stop: do not sleep on it. */
 static bool arm(struct hg_rxq *q)
 {
-    struct hg_split_drv *drv = hg_qsbr_read(&rx_side(q)->live);
+    struct hg_drv *drv = hg_qsbr_read(&rx_side(q)->live);
 
-    return drv == NULL || hg_split_drv_arm(drv);
+    return drv == NULL || hg_drv_arm(drv);
 }
 
 static void disarm(struct hg_rxq *q)
 {
-    struct hg_split_drv *drv = hg_qsbr_read(&rx_side(q)->live);
+    struct hg_drv *drv = hg_qsbr_read(&rx_side(q)->live);
 
     if (drv != NULL)
-        hg_split_drv_disarm(drv);
+        hg_drv_disarm(drv);
 }
 
 /* Where the next byte of a frame goes, over a run of free buffers. */
 struct cursor {
     const struct hg_vu_side *side;
-    const struct hg_split_drv *drv;
+    const struct hg_drv *drv;
     unsigned k;      /* buffer of the run */
     uint32_t offset; /* in it */
 };
@@ -221,7 +220,7 @@ static void append(struct cursor *to, const uint8_t *from, uint32_t len)
 {
     while (len != 0) {
         uint32_t part = hg_min_u32(len, HG_VU_BUF_BYTES - to->offset);
-        uint8_t *buf = hg_vu_buf(to->side, hg_split_drv_id(to->drv, to->k));
+        uint8_t *buf = hg_vu_buf(to->side, hg_drv_id(to->drv, to->k));
 
         hg_shm_through(buf + to->offset, from, part);
         from += part;
@@ -235,7 +234,7 @@ static void append(struct cursor *to, const uint8_t *from, uint32_t len)
 }
 
 /* Copies a frame into the next n free buffers and adds them as a chain. */
-static void transmit(struct hg_vu_side *side, struct hg_split_drv *drv, const struct hg_pkt *pkt,
+static void transmit(struct hg_vu_side *side, struct hg_drv *drv, const struct hg_pkt *pkt,
                      unsigned n)
 {
     struct cursor to = {.side = side, .drv = drv};
@@ -254,21 +253,21 @@ static void transmit(struct hg_vu_side *side, struct hg_split_drv *drv, const st
         uint32_t part = hg_min_u32(left, HG_VU_BUF_BYTES);
 
         bufs[i] = (struct hg_drv_buf){
-            .addr = side->bufs_addr + (uint64_t)hg_split_drv_id(drv, i) * HG_VU_BUF_BYTES,
+            .addr = side->bufs_addr + (uint64_t)hg_drv_id(drv, i) * HG_VU_BUF_BYTES,
             .len = part,
         };
         left -= part;
     }
     if (hg_likely(n == 1))
-        hg_split_drv_add(drv, bufs, 1);
+        hg_drv_add(drv, bufs, 1);
     else
-        hg_split_drv_add_chain(drv, bufs, n, 0);
+        hg_drv_add_chain(drv, bufs, n, 0);
 }
 
 static unsigned tx(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
 {
     struct hg_vu_side *side = &hg_container_of(q, struct hg_vu_pair, txq)->tx;
-    struct hg_split_drv *drv = hg_qsbr_read(&side->live);
+    struct hg_drv *drv = hg_qsbr_read(&side->live);
     uint64_t bytes = 0;
     unsigned sent = 0;
 
@@ -279,7 +278,7 @@ static unsigned tx(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
         unsigned buf_n = (HG_NET_HDR_BYTES + pkt->len + HG_VU_BUF_BYTES - 1) / HG_VU_BUF_BYTES;
 
         if (drv->free_n < buf_n)
-            hg_split_drv_reclaim(drv, drv->num);
+            hg_drv_reclaim(drv, drv->num);
         if (drv->free_n < buf_n)
             break;
         transmit(side, drv, pkt, buf_n);
@@ -287,7 +286,7 @@ static unsigned tx(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
     }
     if (sent == 0)
         return 0;
-    if (hg_split_drv_publish(drv))
+    if (hg_drv_publish(drv))
         kick(side, &q->stats);
     hg_count_add(&q->stats.packets, sent);
     hg_count_add(&q->stats.bytes, bytes);
@@ -299,7 +298,7 @@ static unsigned tx(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
 void hg_vu_post_all(struct hg_vu_side *side)
 {
     post_free(side, &side->drv);
-    if (hg_split_drv_publish(&side->drv))
+    if (hg_drv_publish(&side->drv))
         hg_raise(side->kick_fd);
 }
 

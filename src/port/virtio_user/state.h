@@ -4,7 +4,7 @@
  *   driver.c    options, open, close, status: the cold contract of port/port.h
  *   memory.c    the arena that the back-end sees: rings and buffers of every pair
  *   session.c   one session with a back-end: queues start when it is up, stop when it is gone
- *   queue.c     the hot contract of port/port.h on top of hg_split_drv
+ *   queue.c     the hot contract of port/port.h on top of hg_drv
  *
  * Buffer i of a ring belongs to its descriptor i for good: an id from the ring says where the bytes
  * are, and a back-end that works in order makes us write every descriptor once only.
@@ -28,9 +28,10 @@
 #include "base/bits.h"
 #include "base/err.h"
 #include "mem/arena.h"
+#include "mem/foreign.h"
 #include "port/link.h"
 #include "port/port.h"
-#include "virtio/split_drv.h"
+#include "virtio/drv.h"
 #include "virtio/vhost_front.h"
 
 enum {
@@ -49,9 +50,9 @@ _Static_assert((int)HG_VU_QUEUE_SIZE_MAX <= (int)HG_BURST_SEGS, "a burst holds a
 /* One direction of a pair. */
 struct hg_vu_side {
     /* Of the queue's user, and what it follows. NULL: receives nothing, accepts nothing. */
-    _Atomic(struct hg_split_drv *) live;
-    struct hg_split_drv *in_burst; /* what rx found in `live`, for the done that follows */
-    struct hg_split_drv drv;
+    _Atomic(struct hg_drv *) live;
+    struct hg_drv *in_burst; /* what rx found in `live`, for the done that follows */
+    struct hg_drv drv;
     uint8_t *bufs;      /* here */
     uint64_t bufs_addr; /* for the back-end */
     int kick_fd;
@@ -71,6 +72,7 @@ struct hg_vu_port {
     struct hg_link link;
     uint16_t queue_size;
     struct hg_arena *arena;
+    struct hg_foreign *foreign; /* the arena: a back-end can make holes in it */
     struct hg_vhost_front_plan plan;
     struct hg_vu_pair *pair; /* port->queue_n of them */
 
@@ -79,6 +81,7 @@ struct hg_vu_port {
     struct event *readable;
     struct event *writable;
     struct event *watch; /* looks for broken rings and silent back-ends */
+    struct event *lost;  /* somebody's memory has gone: looks whether it is this one's */
     uint64_t begun_ns;
     bool running; /* queues are */
 

@@ -13,13 +13,13 @@
 #include <cmocka.h>
 
 #include "base/bits.h"
-#include "virtio/split_drv.h"
+#include "virtio/drv.h"
 
 enum { NUM = 256, PAGE_BYTES = 4096 };
 
 /* The device's view. */
 struct device {
-    struct hg_split_drv drv;
+    struct hg_drv drv;
     void *memory;
     size_t memory_bytes;
     struct hg_desc *desc;
@@ -31,12 +31,12 @@ struct device {
 static void open_ring(struct device *d, bool receives, bool event_idx)
 {
     memset(d, 0, sizeof(*d));
-    d->memory_bytes = hg_round_up(hg_split_drv_bytes(NUM), PAGE_BYTES);
+    d->memory_bytes = hg_round_up(hg_drv_bytes(NUM), PAGE_BYTES);
     d->memory =
         mmap(NULL, d->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(d->memory != MAP_FAILED);
-    assert_int_equal(hg_split_drv_init(&d->drv, NUM, receives, d->memory), 0);
-    hg_split_drv_start(&d->drv, event_idx);
+    assert_int_equal(hg_drv_init(&d->drv, NUM, receives, d->memory), 0);
+    hg_drv_start(&d->drv, event_idx ? HG_BIT(HG_VIRTIO_F_EVENT_IDX) : 0);
     d->desc = (void *)d->drv.desc;
     d->avail = (void *)d->drv.avail;
     d->used = (void *)d->drv.used;
@@ -44,7 +44,7 @@ static void open_ring(struct device *d, bool receives, bool event_idx)
 
 static void close_ring(struct device *d)
 {
-    hg_split_drv_free(&d->drv);
+    hg_drv_free(&d->drv);
     munmap(d->memory, d->memory_bytes);
 }
 
@@ -64,12 +64,12 @@ static void add(struct device *d, unsigned n, uint32_t len)
 {
     for (unsigned i = 0; i < n; i++) {
         struct hg_drv_buf buf = {
-            .addr = UINT64_C(0x10000) * (1 + hg_split_drv_id(&d->drv, 0)),
+            .addr = UINT64_C(0x10000) * (1 + hg_drv_id(&d->drv, 0)),
             .len = len,
             .flags = d->drv.receives ? HG_DESC_F_WRITE : 0,
         };
 
-        hg_split_drv_add(&d->drv, &buf, 1);
+        hg_drv_add(&d->drv, &buf, 1);
     }
 }
 
@@ -78,19 +78,19 @@ static void parts_do_not_share_lines(void **state)
     (void)state;
     for (unsigned order = 1; order <= 15; order++) {
         uint16_t num = (uint16_t)(1u << order);
-        size_t bytes = hg_split_drv_bytes(num);
-        struct hg_split_drv drv;
+        size_t bytes = hg_drv_bytes(num);
+        struct hg_drv drv;
         uint8_t *memory = aligned_alloc(128, bytes);
 
         assert_int_equal(bytes % 128, 0);
-        assert_int_equal(hg_split_drv_init(&drv, num, false, memory), 0);
+        assert_int_equal(hg_drv_init(&drv, num, false, memory), 0);
         assert_ptr_equal(drv.desc, memory);
         assert_int_equal((drv.avail - memory) % 128, 0);
         assert_int_equal((drv.used - memory) % 128, 0);
         assert_true(drv.avail >= drv.desc + HG_DESC_BYTES(num));
         assert_true(drv.used >= drv.avail + HG_AVAIL_BYTES(num));
         assert_true(memory + bytes >= drv.used + HG_USED_BYTES(num));
-        hg_split_drv_free(&drv);
+        hg_drv_free(&drv);
         free(memory);
     }
 }
@@ -101,10 +101,10 @@ static void nothing_is_seen_before_publish(void **state)
 
     (void)state;
     open_ring(&d, true, false);
-    assert_false(hg_split_drv_publish(&d.drv));
+    assert_false(hg_drv_publish(&d.drv));
     add(&d, 3, 1500);
     assert_int_equal(d.avail->idx, 0);
-    assert_true(hg_split_drv_publish(&d.drv)); /* the device has not asked for silence */
+    assert_true(hg_drv_publish(&d.drv)); /* the device has not asked for silence */
     assert_int_equal(d.avail->idx, 3);
     for (uint16_t i = 0; i < 3; i++) {
         assert_int_equal(take(&d), i);
@@ -114,7 +114,7 @@ static void nothing_is_seen_before_publish(void **state)
     }
     d.used->flags = HG_USED_F_NO_NOTIFY;
     add(&d, 1, 1500);
-    assert_false(hg_split_drv_publish(&d.drv));
+    assert_false(hg_drv_publish(&d.drv));
     close_ring(&d);
 }
 
@@ -126,8 +126,8 @@ static void chains_are_linked(void **state)
     (void)state;
     open_ring(&d, false, false);
     add(&d, 5, 64);
-    hg_split_drv_add_chain(&d.drv, bufs, 3, 0);
-    hg_split_drv_publish(&d.drv);
+    hg_drv_add_chain(&d.drv, bufs, 3, 0);
+    hg_drv_publish(&d.drv);
     assert_int_equal(d.avail->idx, 6);
     assert_int_equal(d.avail->ring[5], 5);
     for (uint16_t i = 0; i < 3; i++) {
@@ -139,7 +139,7 @@ static void chains_are_linked(void **state)
     assert_int_equal(d.desc[6].next, 7);
     assert_int_equal(d.drv.free_n, NUM - 8);
     use(&d, 5, 0);
-    assert_int_equal(hg_split_drv_reclaim(&d.drv, 100), 1);
+    assert_int_equal(hg_drv_reclaim(&d.drv, 100), 1);
     assert_int_equal(d.drv.free_n, NUM - 5);
     close_ring(&d);
 }
@@ -157,10 +157,10 @@ static void what_stays_is_not_written(void **state)
         struct hg_drv_used used[NUM];
 
         add(&d, NUM, 1500);
-        hg_split_drv_publish(&d.drv);
+        hg_drv_publish(&d.drv);
         for (unsigned i = 0; i < NUM; i++)
             use(&d, take(&d), 100);
-        assert_int_equal(hg_split_drv_reap(&d.drv, used, NUM), NUM);
+        assert_int_equal(hg_drv_reap(&d.drv, used, NUM), NUM);
         assert_int_equal(mprotect(d.memory, PAGE_BYTES, PROT_READ), 0);
     }
     close_ring(&d);
@@ -181,7 +181,7 @@ static void completion_out_of_order(void **state)
         unsigned back_n;
 
         add(&d, d.drv.free_n, 1500);
-        hg_split_drv_publish(&d.drv);
+        hg_drv_publish(&d.drv);
         while (d.taken != d.avail->idx)
             held[held_n++] = take(&d);
         assert_int_equal(held_n, NUM);
@@ -193,7 +193,7 @@ static void completion_out_of_order(void **state)
             held[pick] = held[held_n - 1];
             held_n--;
         }
-        assert_int_equal(hg_split_drv_reap(&d.drv, used, NUM), back_n);
+        assert_int_equal(hg_drv_reap(&d.drv, used, NUM), back_n);
         for (unsigned i = 0; i < back_n; i++)
             assert_int_equal(used[i].id, used[i].len);
         assert_int_equal(d.drv.free_n, back_n);
@@ -208,8 +208,8 @@ static void post_some(struct device *d)
     const struct hg_drv_buf chain[] = {{1, 60, HG_DESC_F_WRITE}, {2, 40, HG_DESC_F_WRITE}};
 
     add(d, 4, 1500);
-    hg_split_drv_add_chain(&d->drv, chain, 2, 100);
-    hg_split_drv_publish(&d->drv);
+    hg_drv_add_chain(&d->drv, chain, 2, 100);
+    hg_drv_publish(&d->drv);
 }
 
 struct lie {
@@ -247,24 +247,24 @@ static void lies_break_the_ring(void **state)
         post_some(&d);
         memcpy(d.used->ring, lie->elem, sizeof(lie->elem));
         d.used->idx = lie->idx;
-        assert_int_equal(hg_split_drv_reap(&d.drv, used, NUM), lie->honest_n);
+        assert_int_equal(hg_drv_reap(&d.drv, used, NUM), lie->honest_n);
         assert_int_equal(d.drv.fault, lie->fault);
         assert_int_equal(d.drv.fault_value, lie->value);
         assert_string_not_equal(hg_drv_fault_name(lie->fault), "unknown");
         /* Nothing more is taken, and the first reason stays. */
         d.used->ring[lie->honest_n] = (struct hg_used_elem){3, 1};
         d.used->idx = (uint16_t)(lie->honest_n + 1);
-        assert_int_equal(hg_split_drv_reap(&d.drv, used, NUM), 0);
-        assert_false(hg_split_drv_arm(&d.drv));
-        hg_split_drv_break(&d.drv, HG_DRV_NUM_BUFFERS, 0);
+        assert_int_equal(hg_drv_reap(&d.drv, used, NUM), 0);
+        assert_false(hg_drv_arm(&d.drv));
+        hg_drv_break(&d.drv, HG_DRV_NUM_BUFFERS, 0);
         assert_int_equal(d.drv.fault, lie->fault);
         /* A new session mends it. */
-        hg_split_drv_reset(&d.drv);
+        hg_drv_reset(&d.drv);
         assert_int_equal(d.used->idx, 0);
         d.taken = 0;
         post_some(&d);
         use(&d, take(&d), 1500);
-        assert_int_equal(hg_split_drv_reap(&d.drv, used, NUM), 1);
+        assert_int_equal(hg_drv_reap(&d.drv, used, NUM), 1);
         close_ring(&d);
     }
 }
@@ -277,10 +277,10 @@ static void transmit_ignores_lengths(void **state)
     (void)state;
     open_ring(&d, false, false);
     add(&d, 2, 64);
-    hg_split_drv_publish(&d.drv);
+    hg_drv_publish(&d.drv);
     use(&d, take(&d), UINT32_MAX);
     use(&d, take(&d), 0);
-    assert_int_equal(hg_split_drv_reclaim(&d.drv, NUM), 2);
+    assert_int_equal(hg_drv_reclaim(&d.drv, NUM), 2);
     assert_int_equal(d.drv.fault, HG_DRV_OK);
     close_ring(&d);
 }
@@ -292,13 +292,13 @@ static void reclaim_in_portions(void **state)
     (void)state;
     open_ring(&d, false, false);
     add(&d, 100, 64);
-    hg_split_drv_publish(&d.drv);
+    hg_drv_publish(&d.drv);
     for (unsigned i = 0; i < 90; i++)
         use(&d, take(&d), 0);
-    assert_int_equal(hg_split_drv_reclaim(&d.drv, 7), 7);
-    assert_int_equal(hg_split_drv_reclaim(&d.drv, 70), 70);
-    assert_int_equal(hg_split_drv_reclaim(&d.drv, 70), 13);
-    assert_int_equal(hg_split_drv_reclaim(&d.drv, 70), 0);
+    assert_int_equal(hg_drv_reclaim(&d.drv, 7), 7);
+    assert_int_equal(hg_drv_reclaim(&d.drv, 70), 70);
+    assert_int_equal(hg_drv_reclaim(&d.drv, 70), 13);
+    assert_int_equal(hg_drv_reclaim(&d.drv, 70), 0);
     close_ring(&d);
 }
 
@@ -325,11 +325,11 @@ static void kick_at_the_event(void **state)
         *avail_event(&d) = wanted ? d.avail->idx : (uint16_t)(d.avail->idx - 1);
         d.used->flags = wanted ? HG_USED_F_NO_NOTIFY : 0; /* has no meaning here: 2.7.10 */
         add(&d, 1 + i % 3, 64);
-        assert_int_equal(hg_split_drv_publish(&d.drv), wanted);
-        assert_false(hg_split_drv_publish(&d.drv));
+        assert_int_equal(hg_drv_publish(&d.drv), wanted);
+        assert_false(hg_drv_publish(&d.drv));
         while (d.taken != d.avail->idx)
             use(&d, take(&d), 0);
-        hg_split_drv_reclaim(&d.drv, NUM);
+        hg_drv_reclaim(&d.drv, NUM);
     }
     close_ring(&d);
 }
@@ -343,20 +343,20 @@ static void ask_for_an_interrupt(void **state)
 
         open_ring(&d, true, event_idx);
         add(&d, 8, 64);
-        hg_split_drv_publish(&d.drv);
+        hg_drv_publish(&d.drv);
         for (uint16_t i = 0; i < 4; i++) {
             assert_int_equal(d.avail->flags, event_idx ? 0 : HG_AVAIL_F_NO_INTERRUPT);
             if (event_idx) /* not the next element, nor any before the index has gone round */
                 assert_false(hg_vring_need_event(used_event(&d), (uint16_t)(i + 1), i));
-            assert_false(hg_split_drv_arm(&d.drv));
+            assert_false(hg_drv_arm(&d.drv));
             assert_int_equal(d.avail->flags, 0);
             if (event_idx)
                 assert_true(hg_vring_need_event(used_event(&d), (uint16_t)(i + 1), i));
             use(&d, take(&d), 1);
-            assert_true(hg_split_drv_arm(&d.drv)); /* it is there already: do not sleep */
-            hg_split_drv_disarm(&d.drv);
-            assert_int_equal(hg_split_drv_reap(&d.drv, used, 4), 1);
-            hg_split_drv_disarm(&d.drv);
+            assert_true(hg_drv_arm(&d.drv)); /* it is there already: do not sleep */
+            hg_drv_disarm(&d.drv);
+            assert_int_equal(hg_drv_reap(&d.drv, used, 4), 1);
+            hg_drv_disarm(&d.drv);
         }
         close_ring(&d);
     }

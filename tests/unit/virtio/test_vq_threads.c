@@ -58,7 +58,7 @@ static void echo(struct shop *shop, unsigned n)
     while (done < n && !atomic_load(&shop->stop)) {
         bool notify;
 
-        done += hg_split_dev_tx(&shop->to_driver.dev, pkts + done, n - done, &stats, &notify);
+        done += hg_vq_dev_tx(&shop->to_driver.dev, pkts + done, n - done, &stats, &notify);
         if (notify)
             eventfd_write(shop->call_fd, 1);
         if (done < n)
@@ -69,43 +69,42 @@ static void echo(struct shop *shop, unsigned n)
 static void *device(void *ctx)
 {
     struct shop *shop = ctx;
-    struct hg_split_dev *dev = &shop->to_device.dev;
+    struct hg_vq_dev *dev = &shop->to_device.dev;
     struct hg_queue_stats stats = {0};
 
     for (unsigned idle = 0; !atomic_load(&shop->stop); idle++) {
-        unsigned n = hg_split_dev_rx(dev, &shop->burst, &stats);
+        unsigned n = hg_vq_dev_rx(dev, &shop->burst, &stats);
 
         if (n != 0) {
             echo(shop, n);
             idle = 0;
         }
-        if (hg_split_dev_rx_done(dev))
+        if (hg_vq_dev_rx_done(dev))
             eventfd_write(shop->call_fd, 1);
         if (idle < IDLE_TURNS)
             continue;
-        if (!hg_split_dev_arm(dev) && !atomic_load(&shop->stop) && !sleep_on(shop->kick_fd))
+        if (!hg_vq_dev_arm(dev) && !atomic_load(&shop->stop) && !sleep_on(shop->kick_fd))
             atomic_fetch_add(&shop->device_slept_in_vain, 1);
-        hg_split_dev_disarm(dev);
+        hg_vq_dev_disarm(dev);
     }
     return NULL;
 }
 
-static uint64_t buf_addr(const struct hg_split_drv *drv, uint16_t id)
+static uint64_t buf_addr(const struct hg_drv *drv, uint16_t id)
 {
     return GUEST_ADDR + (uint64_t)((drv->receives ? NUM : 0) + id) * BUF_BYTES;
 }
 
 static void post_all(struct shop *shop)
 {
-    struct hg_split_drv *drv = &shop->to_driver.drv;
+    struct hg_drv *drv = &shop->to_driver.drv;
 
     while (drv->free_n != 0) {
-        struct hg_drv_buf buf = {buf_addr(drv, hg_split_drv_id(drv, 0)), BUF_BYTES,
-                                 HG_DESC_F_WRITE};
+        struct hg_drv_buf buf = {buf_addr(drv, hg_drv_id(drv, 0)), BUF_BYTES, HG_DESC_F_WRITE};
 
-        hg_split_drv_add(drv, &buf, 1);
+        hg_drv_add(drv, &buf, 1);
     }
-    hg_split_drv_publish(drv); /* the device does not sleep for buffers */
+    hg_drv_publish(drv); /* the device does not sleep for buffers */
 }
 
 static uint32_t len_of(uint32_t number)
@@ -115,20 +114,20 @@ static uint32_t len_of(uint32_t number)
 
 static unsigned send_some(struct shop *shop, uint32_t *sent, unsigned n)
 {
-    struct hg_split_drv *drv = &shop->to_device.drv;
+    struct hg_drv *drv = &shop->to_device.drv;
     unsigned done = 0;
 
-    hg_split_drv_reclaim(drv, NUM);
+    hg_drv_reclaim(drv, NUM);
     for (; done < n && drv->free_n != 0 && *sent < FRAMES_N; done++, (*sent)++) {
-        uint16_t id = hg_split_drv_id(drv, 0);
+        uint16_t id = hg_drv_id(drv, 0);
         uint8_t frame[BUF_BYTES] = {0};
         struct hg_drv_buf buf = {buf_addr(drv, id), HG_NET_HDR_BYTES + len_of(*sent), 0};
 
         fill_frame(frame + HG_NET_HDR_BYTES, *sent, len_of(*sent));
         guest_copy(&shop->guest, buf.addr, frame, buf.len, false);
-        hg_split_drv_add(drv, &buf, 1);
+        hg_drv_add(drv, &buf, 1);
     }
-    if (hg_split_drv_publish(drv))
+    if (hg_drv_publish(drv))
         eventfd_write(shop->kick_fd, 1);
     return done;
 }
@@ -136,7 +135,7 @@ static unsigned send_some(struct shop *shop, uint32_t *sent, unsigned n)
 static unsigned take_some(struct shop *shop, uint32_t *came)
 {
     struct hg_drv_used used[HG_BURST_N];
-    unsigned n = hg_split_drv_reap(&shop->to_driver.drv, used, HG_BURST_N);
+    unsigned n = hg_drv_reap(&shop->to_driver.drv, used, HG_BURST_N);
 
     for (unsigned i = 0; i < n; i++, (*came)++) {
         uint8_t frame[BUF_BYTES];
@@ -154,8 +153,8 @@ static unsigned take_some(struct shop *shop, uint32_t *came)
 
 static void drive(struct shop *shop, uint64_t *random)
 {
-    struct hg_split_drv *tx = &shop->to_device.drv;
-    struct hg_split_drv *rx = &shop->to_driver.drv;
+    struct hg_drv *tx = &shop->to_device.drv;
+    struct hg_drv *rx = &shop->to_driver.drv;
     uint32_t sent = 0, came = 0;
 
     while (came < FRAMES_N) {
@@ -166,21 +165,21 @@ static void drive(struct shop *shop, uint64_t *random)
         assert_int_equal(tx->fault, HG_DRV_OK);
         /* The ring is full, or all is sent: what comes next is the device's turn. */
         if (done == 0 && (tx->free_n == 0 || sent == FRAMES_N)) {
-            bool work = hg_split_drv_arm(rx);
+            bool work = hg_drv_arm(rx);
 
-            work |= hg_split_drv_arm(tx) && sent != FRAMES_N;
+            work |= hg_drv_arm(tx) && sent != FRAMES_N;
             if (!work && came < FRAMES_N) {
                 shop->driver_sleeps_n++;
                 if (!sleep_on(shop->call_fd))
                     fail_msg("a wake-up was lost after %u of %u frames", came, sent);
             }
-            hg_split_drv_disarm(rx);
-            hg_split_drv_disarm(tx);
+            hg_drv_disarm(rx);
+            hg_drv_disarm(tx);
         }
     }
 }
 
-static void echoes(bool event_idx)
+static void echoes(struct ring_options options)
 {
     static struct shop shop;
     uint64_t random = 12345;
@@ -188,8 +187,10 @@ static void echoes(bool event_idx)
 
     memset(&shop, 0, sizeof(shop));
     guest_init(&shop.guest, 2 * NUM * BUF_BYTES);
-    ring_pair_init(&shop.to_device, NUM, false, event_idx, &shop.guest.space);
-    ring_pair_init(&shop.to_driver, NUM, true, event_idx, &shop.guest.space);
+    options.num = NUM;
+    ring_pair_init(&shop.to_device, &options, &shop.guest.space);
+    options.receives = true;
+    ring_pair_init(&shop.to_driver, &options, &shop.guest.space);
     shop.kick_fd = eventfd(0, EFD_NONBLOCK);
     shop.call_fd = eventfd(0, EFD_NONBLOCK);
     post_all(&shop);
@@ -209,23 +210,42 @@ static void echoes(bool event_idx)
     guest_free(&shop.guest);
 }
 
-static void wake_by_flags(void **state)
+static void split_by_flags(void **state)
 {
     (void)state;
-    echoes(false);
+    echoes((struct ring_options){0});
 }
 
-static void wake_by_event_index(void **state)
+static void split_by_event_index(void **state)
 {
     (void)state;
-    echoes(true);
+    echoes((struct ring_options){.event_idx = true});
+}
+
+static void packed_by_flags(void **state)
+{
+    (void)state;
+    echoes((struct ring_options){.packed = true});
+}
+
+static void packed_by_event_descriptor(void **state)
+{
+    (void)state;
+    echoes((struct ring_options){.packed = true, .event_idx = true});
+}
+
+static void packed_in_batches(void **state)
+{
+    (void)state;
+    echoes((struct ring_options){.packed = true, .event_idx = true, .in_order = true});
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wake_by_flags),
-        cmocka_unit_test(wake_by_event_index),
+        cmocka_unit_test(split_by_flags),    cmocka_unit_test(split_by_event_index),
+        cmocka_unit_test(packed_by_flags),   cmocka_unit_test(packed_by_event_descriptor),
+        cmocka_unit_test(packed_in_batches),
     };
 
     return cmocka_run_group_tests_name("both ends on two threads", tests, NULL, NULL);
