@@ -195,7 +195,7 @@ int hg_vhost_ring_try_start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring
         return 0;
     rc = start(vp, ring, err);
     if (rc == HG_VHOST_LACKING) {
-        hg_vhost_iommu_ask(vp);
+        hg_vhost_misses_send(vp);
         return 0;
     }
     if (rc == HG_VHOST_REFUSED) {
@@ -219,7 +219,7 @@ int hg_vhost_ring_move(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, str
     if (rc == HG_VHOST_REFUSED)
         say_refused(vp, ring);
     else if (rc == HG_VHOST_LACKING)
-        hg_vhost_iommu_ask(vp);
+        hg_vhost_misses_send(vp);
     else if (rc == 0)
         hg_vhost_ring_resume(vp, ring);
     return rc < 0 ? rc : 0;

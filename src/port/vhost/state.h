@@ -6,7 +6,8 @@
  *   request.c   one function per request of the protocol, and the table of them
  *   ring.c      rings start, pause, resume and stop
  *   place.c     where the parts of a ring are in our memory
- *   iommu.c     the virtual IOMMU: mappings in, misses out, invalidations acknowledged
+ *   iommu.c     the virtual IOMMU: mappings in, invalidations acknowledged
+ *   channel.c   misses out, on the back-end's own channel
  *   queue.c     the hot contract of port/port.h on top of hg_vq_dev
  *   park.c      frames that wait for the translation of their receiver's buffers
  *
@@ -128,7 +129,7 @@ enum hg_vhost_iommu_mode { HG_VHOST_IOMMU_ALLOW, HG_VHOST_IOMMU_REQUIRE, HG_VHOS
 
 enum { HG_VHOST_REQUESTS_AT_ONCE = 32 }; /* of one peer before the others have their turn */
 
-/* The virtual IOMMU of a session: iommu.c. */
+/* The virtual IOMMU of a session: iommu.c and channel.c. */
 struct hg_vhost_iommu {
     enum hg_vhost_iommu_mode mode;
     uint32_t entries_max;
@@ -299,21 +300,25 @@ bool hg_vhost_ring_lost(const struct hg_vhost_ring *ring);
 int hg_vhost_iommu_begin(struct hg_vhost_port *vp, struct hg_err *err);
 /* No worker may hold a ring. */
 void hg_vhost_iommu_end(struct hg_vhost_port *vp);
-void hg_vhost_iommu_close_channel(struct hg_vhost_port *vp);
 int hg_vhost_iotlb_msg(struct hg_vhost_call *call);
-int hg_vhost_set_backend_req_fd(struct hg_vhost_call *call);
+/* Lets the grace period of the invalidations under way pass, and acknowledges them. */
+int hg_vhost_iommu_finish(struct hg_vhost_port *vp, struct hg_err *err);
+/* If mappings have changed: rings and workers go on. */
+void hg_vhost_iommu_answered(struct hg_vhost_port *vp);
 /* Takes all mappings and misses away, in two steps with hg_qsbr_wait() between them. */
 void hg_vhost_iommu_forget(struct hg_vhost_port *vp);
 void hg_vhost_iommu_forgotten(struct hg_vhost_port *vp);
-/* Lets the grace period of the invalidations under way pass, and acknowledges them. */
-int hg_vhost_iommu_finish(struct hg_vhost_port *vp, struct hg_err *err);
-/* Sends what rings and workers miss, as far as the channel takes it. */
-void hg_vhost_iommu_ask(struct hg_vhost_port *vp);
-/* If mappings have changed: rings and workers go on. */
-void hg_vhost_iommu_answered(struct hg_vhost_port *vp);
-/* Tells of faults; now and then. */
-void hg_vhost_iommu_watch(struct hg_vhost_port *vp);
 void hg_vhost_iommu_report(const struct hg_vhost_port *vp, struct hg_port_iommu *report);
+
+/* channel.c. Begins and ends with the IOTLB. */
+int hg_vhost_misses_begin(struct hg_vhost_port *vp, struct hg_err *err);
+void hg_vhost_misses_end(struct hg_vhost_port *vp);
+/* Sends what rings and workers miss, as far as the channel takes it. */
+void hg_vhost_misses_send(struct hg_vhost_port *vp);
+/* Tells of faults; now and then. */
+void hg_vhost_faults_watch(struct hg_vhost_port *vp);
+int hg_vhost_set_backend_req_fd(struct hg_vhost_call *call);
+void hg_vhost_channel_close(struct hg_vhost_port *vp);
 
 /* Whether the guest must use a virtual IOMMU and does not. */
 static inline bool hg_vhost_unsafe(const struct hg_vhost_port *vp)
