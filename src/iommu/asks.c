@@ -12,7 +12,7 @@
  * counts an answer whenever it has emptied the ring.
  */
 #include "base/raise.h"
-#include "iommu/iotlb.h"
+#include "iommu/iotlb_internal.h"
 
 static uint64_t granule_of(uint64_t addr)
 {
@@ -90,7 +90,7 @@ bool hg_iotlb_next_miss(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t n
             return false;
         atomic_store_explicit(&asks->head, ++head, memory_order_seq_cst);
         if (head == atomic_load_explicit(&asks->tail, memory_order_seq_cst))
-            hg_iotlb_announce(iotlb);
+            iotlb_announce(iotlb);
         if (send) {
             *miss = ask;
             return true;
@@ -106,7 +106,7 @@ bool hg_iotlb_expire(struct hg_iotlb *iotlb, uint64_t now_ns, uint64_t *next_ns)
     if (faults_n == 0)
         return false;
     iotlb->timeouts += faults_n;
-    hg_iotlb_announce(iotlb);
+    iotlb_announce(iotlb);
     return true;
 }
 
@@ -118,5 +118,5 @@ bool hg_iotlb_last_fault(const struct hg_iotlb *iotlb, struct hg_ask *fault)
 void hg_iotlb_forget_misses(struct hg_iotlb *iotlb)
 {
     hg_pending_clear(iotlb->pending);
-    hg_iotlb_announce(iotlb);
+    iotlb_announce(iotlb);
 }

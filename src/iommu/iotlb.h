@@ -64,6 +64,7 @@ struct hg_space;
 
 enum { HG_IOTLB_GONE_MAX = 256 };
 
+/* The fields are here for the look-ups, which are inline; nobody outside this folder touches them. */
 struct hg_iotlb {
     /* What readers follow. */
     _Atomic(struct hg_iotlb_table *) table;
@@ -80,7 +81,7 @@ struct hg_iotlb {
     uint64_t updates;
     uint64_t timeouts;
     struct hg_iotlb_table *retired;   /* tables that readers may still follow */
-    uint32_t gone[HG_IOTLB_GONE_MAX]; /* the first of their numbers */
+    uint32_t gone[HG_IOTLB_GONE_MAX]; /* the first of the gone slots' numbers */
 };
 
 /* A translation that has been found: [base, base + size) lies at host. */
@@ -157,7 +158,8 @@ bool hg_iotlb_unpublish(struct hg_iotlb *iotlb, uint64_t iova, uint64_t size);
 /* The same for all blocks whose host address touches [host, host + bytes). */
 bool hg_iotlb_unpublish_host(struct hg_iotlb *iotlb, const uint8_t *host, uint64_t bytes);
 
-/* After hg_qsbr_wait(): what was unpublished before it is free again. */
+/* After hg_qsbr_wait(): what was unpublished before it is free again. Several calls of unpublish, for several
+ * devices too, may share one grace period; none may come between the wait and this. */
 void hg_iotlb_settle(struct hg_iotlb *iotlb);
 
 struct hg_iotlb_info {
@@ -179,7 +181,7 @@ struct hg_ask {
 
 /*
  * What one queue asks for: a ring with one producer, the queue's user, and one consumer, control. All zero
- * but wake_fd is its initial state.
+ * but wake_fd is its initial state; control may put it back there while the queue has no user.
  */
 struct hg_asks {
     int wake_fd;  /* eventfd of the control loop */
@@ -213,15 +215,6 @@ void hg_asks_flush(struct hg_asks *asks);
 static inline uint64_t hg_iotlb_answers(const struct hg_iotlb *iotlb)
 {
     return atomic_load_explicit(&iotlb->answers, memory_order_acquire);
-}
-
-/* Counts one. Within this folder. */
-static inline void hg_iotlb_announce(struct hg_iotlb *iotlb)
-{
-    /* Pairs with the acquire in hg_iotlb_answers(): who sees the count sees what it counts. */
-    atomic_store_explicit(&iotlb->answers,
-                          atomic_load_explicit(&iotlb->answers, memory_order_relaxed) + 1,
-                          memory_order_release);
 }
 
 /* Takes the next miss that has to be sent, skipping those that are known or pending by now, and notes it as

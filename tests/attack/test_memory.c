@@ -79,8 +79,11 @@ static void transmitted_frames(void **state)
     sigbus_restore();
     for (unsigned n = 1; n <= 64; n *= 4) {
         for (unsigned i = 0; i < n; i++)
-            peer_transmit(attacker(), GUEST_TX, frame, sizeof(frame));
+            peer_write_desc(attacker(), GUEST_TX, (uint16_t)i,
+                            (struct hg_desc){BUFFER + i * 2048, 1512, 0, 0});
         resize(PEER_HALF_BYTES);
+        for (unsigned i = 0; i < n; i++)
+            peer_push_avail(attacker(), GUEST_TX, (uint16_t)i);
         peer_kick(attacker(), GUEST_TX);
         lose_the_session();
     }
@@ -94,9 +97,9 @@ static void the_borrowed_part_of_a_frame(void **state)
     memcpy((uint8_t *)peer_at(attacker(), 1 << 20) + HG_NET_HDR_BYTES, frame, 192);
     peer_write_desc(attacker(), GUEST_TX, 0, (struct hg_desc){1 << 20, 204, NEXT, 1});
     peer_write_desc(attacker(), GUEST_TX, 1, (struct hg_desc){BUFFER, 16384, 0, 0});
-    peer_push_avail(attacker(), GUEST_TX, 0);
     peer_post(victim(), GUEST_RX, 16);
     resize(PEER_HALF_BYTES);
+    peer_push_avail(attacker(), GUEST_TX, 0);
     peer_kick(attacker(), GUEST_TX);
     lose_the_session();
 }
@@ -120,8 +123,8 @@ static void indirect_tables(void **state)
     (void)state;
     sigbus_restore();
     peer_write_desc(attacker(), GUEST_TX, 0, (struct hg_desc){BUFFER, 1024, INDIRECT, 0});
-    peer_push_avail(attacker(), GUEST_TX, 0);
     resize(PEER_HALF_BYTES);
+    peer_push_avail(attacker(), GUEST_TX, 0);
     peer_kick(attacker(), GUEST_TX);
     lose_the_session();
 }
