@@ -101,8 +101,7 @@ static void let_go(struct hg_vhost_port *vp)
         if (!ring->uprooted)
             continue;
         ring->uprooted = false;
-        ring->lacks = "descriptor table"; /* until it has been looked for */
-        hg_vhost_ring_unplace(ring);
+        hg_vhost_ring_unplace(ring, "descriptors"); /* until they have been looked for */
         vp->iommu.answered = true;
     }
 }

@@ -243,5 +243,8 @@ void hg_vhost_session_end(struct hg_vhost_port *vp, const char *reason)
     vp->features = 0;
     vp->features_set = false;
     vp->protocol = 0;
+    vp->status = 0;
+    vp->slots = false;
+    atomic_store_explicit(&vp->pair[0].announce.full, false, memory_order_relaxed);
     hg_link_lost(&vp->link);
 }
