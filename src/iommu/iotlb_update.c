@@ -148,8 +148,6 @@ static void put_all(struct hg_iotlb *iotlb, const struct update *update)
     }
 }
 
-/* Puts what has been asked for: of an update that would push itself out of the table nothing else, and of
- * others in case the later blocks have evicted it. */
 static void put_asked(struct hg_iotlb *iotlb, const struct update *update, uint64_t first,
                       uint64_t last)
 {
@@ -158,6 +156,20 @@ static void put_asked(struct hg_iotlb *iotlb, const struct update *update, uint6
 
     for (unsigned i = 0; i < n; i++)
         put_around(iotlb, update, piece_at(update, asked[i]), asked[i]);
+}
+
+/* What has been asked for is in at the end: of an update that would push itself out of the table nothing
+ * else, and of others it is put again if later blocks have evicted any. */
+static void put_blocks(struct hg_iotlb *iotlb, const struct update *update, uint64_t first,
+                       uint64_t last)
+{
+    uint64_t evictions = iotlb->evictions;
+    bool whole = !has_more_blocks(update, iotlb->entries_max / 2);
+
+    if (whole)
+        put_all(iotlb, update);
+    if (!whole || iotlb->evictions != evictions)
+        put_asked(iotlb, update, first, last);
 }
 
 int hg_iotlb_update(struct hg_iotlb *iotlb, const struct hg_space *space, uint64_t iova,
@@ -184,9 +196,8 @@ int hg_iotlb_update(struct hg_iotlb *iotlb, const struct hg_space *space, uint64
     iotlb->updates++;
     if (iotlb_hide_range(iotlb, iova, last, keep_repeated, &update) || update.weaker)
         iotlb_wait(iotlb);
-    if (!has_more_blocks(&update, iotlb->entries_max / 2))
-        put_all(iotlb, &update);
-    put_asked(iotlb, &update, iova, last);
+    if (perm != 0)
+        put_blocks(iotlb, &update, iova, last);
     hg_pending_answer(iotlb->pending, iova, last, perm);
     iotlb_announce(iotlb);
     return 0;

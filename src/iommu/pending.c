@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "iommu/iotlb.h"
 
 /* Fields of a word: granule | state | permission asked for. */
@@ -155,16 +154,18 @@ static void visit(struct hg_pending *pending, uint64_t first, uint64_t last, eac
     }
 }
 
+/* A fault by an answer lasts as long as if the miss had not been answered. */
 static void answer_one(struct hg_pending *pending, unsigned b, unsigned way, void *ctx)
 {
     unsigned granted = *(const unsigned *)ctx;
-    unsigned asked = load(&pending->bucket[b].word[way]) & PERM;
+    uint64_t word = load(&pending->bucket[b].word[way]);
+    uint64_t more_ns = state_of(word) == HG_PENDING_ASKED ? HG_IOTLB_MISS_TIMEOUT_NS : 0;
 
-    if ((asked & ~granted) == 0)
+    if ((word & PERM & ~granted) == 0)
         forget(pending, b, way);
     else
         set_state(pending, b, way, granted == 0 ? HG_PENDING_UNMAPPED : HG_PENDING_PERMISSION,
-                  hg_now_ns() + HG_IOTLB_MISS_TIMEOUT_NS);
+                  pending->deadline_ns[b][way] + more_ns);
 }
 
 void hg_pending_answer(struct hg_pending *pending, uint64_t first, uint64_t last, unsigned perm)

@@ -63,7 +63,7 @@ enum hg_pending_state hg_pending_find(const struct hg_pending *pending, uint64_t
 bool hg_pending_add(struct hg_pending *pending, uint64_t addr, unsigned perm, uint64_t now_ns);
 
 /* The front-end has said of [first, last] that it grants `perm`: misses and faults that ask for no more are
- * settled, others are faults from now on. */
+ * settled, others become faults. */
 void hg_pending_answer(struct hg_pending *pending, uint64_t first, uint64_t last, unsigned perm);
 
 /* Forgets faults in [first, last]; misses stay, their answer is on its way. */
