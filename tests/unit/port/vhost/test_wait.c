@@ -375,6 +375,29 @@ static void wakes_a_poller_for_frames_that_others_park(void **state)
     assert_accounts(shop);
 }
 
+/* A ring that is paused, perhaps for long, keeps nobody awake. */
+static void sleeps_while_its_rings_are_paused(void **state)
+{
+    struct shop *shop = *state;
+
+    peer_post(&shop->peer, RX, 2);
+    give(shop, 2, 60);
+    hg_vhost_ring_pause(ring_of(shop, RX));
+    hg_vhost_ring_pause(ring_of(shop, TX));
+    peer_transmit(&shop->peer, TX, frame_of(0), 60);
+    poll_once(shop);
+    assert_false(arm(shop));
+    answer(shop, UINT_MAX);
+    kicks(shop);
+    hg_vhost_ring_resume(shop->vp, ring_of(shop, RX));
+    assert_int_equal(kicks(shop), 1);
+    hg_vhost_ring_resume(shop->vp, ring_of(shop, TX));
+    assert_int_equal(kicks(shop), 1);
+    disarm(shop);
+    poll_once(shop);
+    assert_received(shop, 2);
+}
+
 /* A guest whose misses nobody answers costs one wake-up for each time-out. */
 static void costs_nothing_while_nobody_answers(void **state)
 {
@@ -471,6 +494,7 @@ int main(void)
         WAITS(sleeps_while_what_it_receives_waits),
         WAITS(does_not_sleep_on_an_answer),
         WAITS(wakes_a_poller_for_frames_that_others_park),
+        WAITS(sleeps_while_its_rings_are_paused),
         WAITS(costs_nothing_while_nobody_answers),
         WAITS(accounts_for_every_frame_whatever_happens),
     };
