@@ -283,6 +283,9 @@ static unsigned rx(struct hg_rxq *q, struct hg_burst *b)
         b->n = 0;
         return 0;
     }
+    /* Pairs with the release in hg_vhost_send_rarp(): the frame is there. */
+    if (hg_unlikely(atomic_load_explicit(&pair->announce.full, memory_order_acquire)))
+        n = hg_vhost_announce(pair, b, n);
     for (unsigned i = 0; i < n; i++)
         b->pkt[i].port = q->port->id;
     return n;
