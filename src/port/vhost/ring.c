@@ -94,9 +94,12 @@ void hg_vhost_ring_resume(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     if (!is_running(vp, ring))
         return;
     publish(ring);
-    /* A kick that came during the pause woke a worker that found nothing: kick again. */
+    /* A kick that came during the pause woke a worker that found nothing, and one that went to sleep
+     * since has not looked at the ring: kick again. */
     if (guest_transmits(ring))
         hg_raise(ring->kick_fd);
+    else
+        hg_vhost_ring_posted(ring);
 }
 
 /* Publishes a queue whose ring is set up. The caller announces. */

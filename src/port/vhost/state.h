@@ -12,10 +12,11 @@
  *   status.c    the device status, and what resets
  *   announce.c  a frame in the guest's name after a migration
  *   queue.c     the hot contract of port/port.h on top of hg_vq_dev
+ *   held.h      interrupts that wait for more frames
  *   park.c      frames that wait for the translation of their receiver's buffers
  *
- * Everything but queue.c and park.c runs on the control loop. Ring n of the protocol: an even n is what the guest
- * receives on, our transmit queue n / 2; an odd n is what it transmits on, our receive queue n / 2.
+ * Everything but the last three runs on the control loop. Ring n of the protocol: an even n is what the
+ * guest receives on, our transmit queue n / 2; an odd n is what it transmits on, our receive queue n / 2.
  *
  * Rule of the whole folder: what a worker may be using is changed in this order only: unpublish
  * (ring->live = NULL), hg_qsbr_wait(), change, publish. A worker follows `live` once per burst.
@@ -36,6 +37,7 @@
 #include "mem/foreign.h"
 #include "port/link.h"
 #include "port/port.h"
+#include "port/vhost/held.h"
 #include "port/vhost/park.h"
 #include "virtio/vhost_msg.h"
 #include "virtio/vq_dev.h"
@@ -48,16 +50,6 @@ enum {
     HG_CHORE_PARKED = 1u << 2, /* frames are parked */
     HG_CHORE_HELD = 1u << 3,   /* an interrupt is held back */
     HG_CHORE_AWAY = 1u << 4,   /* nobody polls: nothing may be left to the poll before it is back */
-};
-
-/* An interrupt that is held back so that one serves more frames (decision 0012). Of the ring's user. */
-struct hg_held {
-    uint64_t limit_ns;   /* constant: for so long at most; 0: none is held back */
-    uint32_t frames_max; /* constant: for so many frames at most */
-    uint32_t frames_n;   /* returned to the guest since the first that it wants to hear of */
-    uint32_t bursts_n;   /* in so many bursts */
-    bool on;
-    uint64_t since_ns;
 };
 
 enum hg_vhost_part_kind { HG_VHOST_DESC, HG_VHOST_AVAIL, HG_VHOST_USED, HG_VHOST_PART_N };
@@ -372,7 +364,8 @@ void hg_vhost_queue_end(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
 /* Wakes pollers that sleep while something waits for a translation. To be called after answers have been
  * published (hg_iotlb_update(), hg_iotlb_expire()) and after misses have been read. Control. */
 void hg_vhost_rings_retry(struct hg_vhost_port *vp);
-/* The guest has kicked a ring on which it receives: passes it on to the pair's poller if that sleeps. Control. */
+/* A ring on which the guest receives has news for the pair's poller, if that sleeps: the guest has kicked
+ * it, or it is shown again after a pause. Control. */
 void hg_vhost_ring_posted(struct hg_vhost_ring *ring);
 /* Frames that had to wait since the port was opened, and those that wait now. Control. */
 void hg_vhost_parked(const struct hg_vhost_port *vp, uint64_t *ever, uint64_t *now);
