@@ -25,7 +25,10 @@
 #include "iommu/perm.h"
 #include "mem/foreign.h"
 
-enum { HG_REGIONS_MAX = 64 };
+enum {
+    HG_REGIONS_MAX = 64,
+    HG_SPACE_BLOCKS_MAX = 32, /* of an IOTLB that one translation joins: 64 KiB at any offset */
+};
 
 /* One region of guest memory, mapped here. */
 struct hg_region {
@@ -52,7 +55,7 @@ struct hg_hint {
 
 /*
  * Translates the start of [addr, addr + len). Returns how many of the len bytes lie contiguous at
- * *host, 1 to len; 0 when addr is not the guest's, is not known yet, or its permission does not
+ * *host, 1 to len, and not more than HG_SPACE_BLOCKS_MAX blocks of an IOTLB; 0 when addr is not the guest's, is not known yet, or its permission does not
  * allow it: hg_space_lack() tells which. The caller asks again for the rest. len must not be 0.
  * Workers, lock-free.
  */

@@ -72,6 +72,12 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     rig_value(values, "queues")->uint = options->pair_n;
     if (options->mtu != 0)
         rig_value(values, "mtu")->uint = options->mtu;
+    rig_value(values, "iommu")->uint = options->iommu;
+    if (options->iotlb_entries != 0)
+        rig_value(values, "iotlb_entries")->uint = options->iotlb_entries;
+    rig_value(values, "coalesce_us")->uint = options->coalesce_us;
+    if (options->coalesce_frames != 0)
+        rig_value(values, "coalesce_frames")->uint = options->coalesce_frames;
     rig->host =
         (struct hg_port_host){.loop = rig->loop, .queues_changed = count_change, .ctx = rig};
     strcpy(rig->port.name, "vm1");

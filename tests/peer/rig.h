@@ -35,7 +35,11 @@ struct rig_options {
     bool client; /* the port connects, nobody listens yet */
     unsigned pair_n;
     uint64_t mtu;
+    unsigned iommu; /* as the option: 0 allow, 1 require, 2 off */
+    uint64_t iotlb_entries;
     uint64_t peer_features;
+    uint64_t coalesce_us;
+    uint64_t coalesce_frames;
 };
 
 /* Values of the driver's options: the presets of all, and the place of one of them by its name. */

@@ -159,14 +159,15 @@ def running(directory, name, vdevs, **options):
             testpmd.stop()
 
 
-def vhost_vdev(index, socket, *, client=False, tso=False, queues=1):
+def vhost_vdev(index, socket, *, client=False, tso=False, queues=1, iommu=False):
     """The back-end of one vhost-user socket.
 
-    With tso the segmentation features are offered and, by legacy-ol-flags, the metadata of a
+    With iommu a virtual IOMMU is offered. With tso the segmentation features are offered and, by legacy-ol-flags, the metadata of a
     received frame is set as transmit flags, without which io mode would lose it.
     """
     offload = ",tso=1,legacy-ol-flags=1" if tso else ""
-    return f"net_vhost{index},iface={socket},queues={queues},client={int(client)}{offload}"
+    return (f"net_vhost{index},iface={socket},queues={queues},client={int(client)}{offload}"
+            f"{',iommu-support=1' if iommu else ''}")
 
 
 def virtio_user_vdev(index, socket, *, server=False, packed=False, mergeable=True, mac=None,

@@ -50,12 +50,23 @@ static void enable_all(struct hg_vhost_port *vp, bool enabled)
         hg_vhost_ring_enable(vp, hg_vhost_ring(vp, i), enabled);
 }
 
+/* What was missing has been said: rings that wait for it start. */
+static int try_start_all(struct hg_vhost_port *vp, struct hg_err *err)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp) && rc == 0; i++)
+        rc = hg_vhost_ring_try_start(vp, hg_vhost_ring(vp, i), err);
+    return rc;
+}
+
 /* Comes once per queue pair, with the same features. Without the bit for protocol features there is no
  * SET_VRING_ENABLE, so all rings are enabled; with it, their state stays as it is. */
 static int set_features(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;
     uint64_t wanted = call->in->u64;
+    int rc = 0;
 
     if ((wanted & ~vp->offer) != 0)
         return hg_err_set(call->err, EPROTO, "features 0x%" PRIx64 " were not offered",
@@ -64,11 +75,17 @@ static int set_features(struct hg_vhost_call *call)
         for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
             if (hg_vhost_ring(vp, i)->started)
                 return hg_err_set(call->err, EPROTO, "features change while ring %u runs", i);
+    if ((wanted & HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM)) != 0)
+        rc = hg_vhost_iommu_begin(vp, call->err);
+    else
+        hg_vhost_iommu_end(vp);
+    if (rc != 0)
+        return rc;
     vp->features = wanted;
     vp->features_set = true;
     if (!hg_vhost_has(vp, HG_VHOST_USER_F_PROTOCOL_FEATURES))
         enable_all(vp, true);
-    return 0;
+    return try_start_all(vp, call->err);
 }
 
 /* Whoever is connected owns the session. */
@@ -86,13 +103,13 @@ static int reset_owner(struct hg_vhost_call *call)
 
 static int get_protocol_features(struct hg_vhost_call *call)
 {
-    call->reply->u64 = HG_VHOST_PROTOCOL_OFFER;
+    call->reply->u64 = call->vp->protocol_offer;
     return 0;
 }
 
 static int set_protocol_features(struct hg_vhost_call *call)
 {
-    uint64_t unknown = call->in->u64 & ~(uint64_t)HG_VHOST_PROTOCOL_OFFER;
+    uint64_t unknown = call->in->u64 & ~call->vp->protocol_offer;
 
     if (unknown != 0)
         return hg_err_set(call->err, EPROTO, "protocol features 0x%" PRIx64 " were not offered",
@@ -141,7 +158,7 @@ static struct hg_space *map_table(struct hg_vhost_conn *conn, struct hg_err *err
 }
 
 /* Puts all rings on a new space while they run: workers let go of the old one, the rings are placed
- * anew, and go on where they were. */
+ * anew, and go on where they were. What a virtual IOMMU has said was said of the old one. */
 static int swap_space(struct hg_vhost_port *vp, struct hg_space *space, struct hg_err *err)
 {
     struct hg_space *old = vp->space;
@@ -149,20 +166,19 @@ static int swap_space(struct hg_vhost_port *vp, struct hg_space *space, struct h
 
     for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
         hg_vhost_ring_pause(hg_vhost_ring(vp, i));
+    hg_vhost_iommu_forget(vp);
     hg_qsbr_wait();
+    hg_vhost_iommu_forgotten(vp);
+    space->iotlb = vp->iommu.iotlb;
     vp->space = space;
     for (unsigned i = 0; i < hg_vhost_ring_n(vp) && rc == 0; i++)
         if (hg_vhost_ring(vp, i)->started)
-            rc = hg_vhost_ring_place(vp, hg_vhost_ring(vp, i), err);
+            rc = hg_vhost_ring_move(vp, hg_vhost_ring(vp, i), err);
     if (old != NULL) {
         hg_space_clear(old);
         free(old);
     }
-    if (rc != 0)
-        return rc; /* the rings stay paused: the session ends */
-    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
-        hg_vhost_ring_resume(vp, hg_vhost_ring(vp, i));
-    return 0;
+    return rc; /* an error ends the session: rings that were not reached stay paused */
 }
 
 /* Comes with the first queue pair only, and again whenever the guest's memory changes. */
@@ -175,9 +191,7 @@ static int set_mem_table(struct hg_vhost_call *call)
     if (space == NULL)
         return -EPROTO;
     rc = swap_space(vp, space, call->err);
-    for (unsigned i = 0; i < hg_vhost_ring_n(vp) && rc == 0; i++)
-        rc = hg_vhost_ring_try_start(vp, hg_vhost_ring(vp, i), call->err);
-    return rc;
+    return rc != 0 ? rc : try_start_all(vp, call->err);
 }
 
 static int set_vring_num(struct hg_vhost_call *call)
@@ -196,14 +210,13 @@ static int set_vring_num(struct hg_vhost_call *call)
     return hg_vhost_ring_try_start(vp, ring, call->err);
 }
 
-/* Addresses are the front-end's virtual ones. They are looked up when the ring starts, or at once
- * when it runs already. */
+/* Addresses are the front-end's virtual ones, or IOVAs under a virtual IOMMU. They are looked up when the
+ * ring starts, or at once when it runs already. */
 static int set_vring_addr(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;
     const struct hg_vhost_vring_addr *addr = &call->in->addr;
     struct hg_vhost_ring *ring = find_ring(vp, addr->index, call->err);
-    int rc;
 
     if (ring == NULL)
         return -EPROTO;
@@ -212,14 +225,12 @@ static int set_vring_addr(struct hg_vhost_call *call)
                           addr->flags);
     ring->addr = *addr;
     ring->placed = true;
+    ring->refused[0] = '\0';
     if (!ring->started)
         return hg_vhost_ring_try_start(vp, ring, call->err);
     hg_vhost_ring_pause(ring);
     hg_qsbr_wait();
-    rc = hg_vhost_ring_place(vp, ring, call->err);
-    if (rc == 0)
-        hg_vhost_ring_resume(vp, ring);
-    return rc;
+    return hg_vhost_ring_move(vp, ring, call->err);
 }
 
 static int set_vring_base(struct hg_vhost_call *call)
@@ -377,6 +388,7 @@ enum {
     STATE = sizeof(struct hg_vhost_vring_state),
     ADDR = sizeof(struct hg_vhost_vring_addr),
     TABLE = sizeof(struct hg_vhost_mem_table),
+    IOTLB = sizeof(struct hg_vhost_iotlb),
 };
 
 static const struct hg_vhost_request_spec specs[HG_VHOST_REQUEST_N] = {
@@ -398,6 +410,8 @@ static const struct hg_vhost_request_spec specs[HG_VHOST_REQUEST_N] = {
     [HG_VHOST_GET_QUEUE_NUM] = {get_queue_num, 0, 0, 0, U64},
     [HG_VHOST_SET_VRING_ENABLE] = {set_vring_enable, STATE, STATE, 0, 0},
     [HG_VHOST_NET_SET_MTU] = {net_set_mtu, U64, U64, 0, 0},
+    [HG_VHOST_SET_BACKEND_REQ_FD] = {hg_vhost_set_backend_req_fd, 0, U64, 1, 0},
+    [HG_VHOST_IOTLB_MSG] = {hg_vhost_iotlb_msg, IOTLB, IOTLB, 0, 0},
 };
 
 const struct hg_vhost_request_spec *hg_vhost_request_spec(uint32_t request)

@@ -113,35 +113,48 @@ static inline uint32_t random_len(uint64_t *state)
     }
 }
 
-/* Both ends of a ring of `num` descriptors. */
+/* Both ends of a ring. */
 struct ring_pair {
     struct hg_drv drv;
     struct hg_vq_dev dev;
     void *memory;
 };
 
-static inline void ring_pair_init(struct ring_pair *pair, uint16_t num, bool receives,
-                                  bool event_idx, const struct hg_space *space)
+struct ring_options {
+    uint16_t num;
+    bool receives; /* the device writes */
+    bool packed;
+    bool event_idx;
+    bool in_order;
+};
+
+static inline void ring_pair_init(struct ring_pair *pair, const struct ring_options *options,
+                                  const struct hg_space *space)
 {
+    uint64_t features = (options->packed ? HG_BIT(HG_VIRTIO_F_RING_PACKED) : 0) |
+                        (options->event_idx ? HG_BIT(HG_VIRTIO_F_EVENT_IDX) : 0) |
+                        (options->in_order ? HG_BIT(HG_VIRTIO_F_IN_ORDER) : 0);
     int rc;
 
-    pair->memory = aligned_alloc(128, hg_drv_bytes(num));
-    rc = hg_drv_init(&pair->drv, num, receives, pair->memory);
+    pair->memory = aligned_alloc(128, hg_drv_bytes(options->num));
+    rc = hg_drv_init(&pair->drv, options->num, options->receives, pair->memory);
     assert(rc == 0);
     (void)rc;
-    hg_drv_start(&pair->drv, event_idx ? HG_BIT(HG_VIRTIO_F_EVENT_IDX) : 0);
+    hg_drv_start(&pair->drv, features);
     pair->dev = (struct hg_vq_dev){
         .desc = pair->drv.desc,
         .avail = pair->drv.avail,
         .used = pair->drv.used,
-        .num = num,
+        .num = options->num,
         .hdr_len = HG_NET_HDR_BYTES,
-        .event_idx = event_idx,
+        .packed = options->packed,
+        .in_order = options->in_order,
+        .event_idx = options->event_idx,
         .csum_ok = true,
         .space = space,
         .call_fd = -1,
     };
-    hg_vq_dev_start(&pair->dev, 0);
+    hg_vq_dev_start(&pair->dev, options->packed ? HG_PACKED_WRAP : 0);
 }
 
 static inline void ring_pair_free(struct ring_pair *pair)
