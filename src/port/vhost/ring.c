@@ -124,7 +124,7 @@ static void on_posted(evutil_socket_t fd, short what, void *ctx)
 {
     (void)fd;
     (void)what;
-    hg_vhost_rings_retry(ctx);
+    hg_vhost_ring_posted(ctx);
 }
 
 /* Under a virtual IOMMU the buffers that a guest posts are looked at before frames need them. Workers
@@ -134,7 +134,8 @@ static int watch_posted(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, st
 {
     if (vp->iommu.iotlb == NULL || guest_transmits(ring) || ring->kick_fd < 0)
         return 0;
-    ring->posted = event_new(vp->loop, ring->kick_fd, EV_READ | EV_ET | EV_PERSIST, on_posted, vp);
+    ring->posted =
+        event_new(vp->loop, ring->kick_fd, EV_READ | EV_ET | EV_PERSIST, on_posted, ring);
     if (ring->posted == NULL || event_add(ring->posted, NULL) != 0)
         return hg_err_set(err, ENOMEM, "ring %u: no memory for the event of its kicks",
                           ring->index);

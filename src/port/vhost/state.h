@@ -333,6 +333,8 @@ void hg_vhost_queue_end(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
 /* Wakes pollers that sleep while something waits for a translation. To be called after answers have been
  * published (hg_iotlb_update(), hg_iotlb_expire()) and after misses have been read. Control. */
 void hg_vhost_rings_retry(struct hg_vhost_port *vp);
+/* The guest has kicked a ring on which it receives: passes it on to the pair's poller if that sleeps. Control. */
+void hg_vhost_ring_posted(struct hg_vhost_ring *ring);
 /* Frames that had to wait since the port was opened, and those that wait now. Control. */
 void hg_vhost_parked(const struct hg_vhost_port *vp, uint64_t *ever, uint64_t *now);
 
