@@ -26,6 +26,7 @@ DEFAULT_NIC = {"mrg_rxbuf": "on", "packed": "off", "rx_queue_size": 1024, "tx_qu
 # What the guest's kernel prints when its driver or the device misbehaves.
 COMPLAINT = re.compile(
     r"BUG:|Oops|WARNING:|Call Trace|id \d+ is not a head|bad gso|NETDEV WATCHDOG|csum failure"
+    r"|DMAR: .*(fault|error|failed|timeout)"
 )
 
 
@@ -37,7 +38,9 @@ class Guest:
     mac       of the card; the addresses are given with addresses()
     queues    pairs of queues (as many processors as pairs)
     nic       properties of virtio-net-pci that differ from DEFAULT_NIC, e.g. {"host_tso4": "off"}
-    iommu     a virtual IOMMU in strict mode, and the card behind it
+    iommu     a virtual IOMMU and the card behind it: "strict" (each unmap waits until no cache knows
+              the address) or "lazy" (unmaps are collected); None: no IOMMU
+    iommu_bits   width of the addresses that it translates, 39 or 48
     """
 
     def __init__(
@@ -50,7 +53,8 @@ class Guest:
         listen=False,
         queues=1,
         nic=None,
-        iommu=False,
+        iommu=None,
+        iommu_bits=39,
         memory_mib=256,
     ):
         self.name = name
@@ -62,6 +66,7 @@ class Guest:
         self.queues = queues
         self.nic = dict(DEFAULT_NIC, **(nic or {}))
         self.iommu = iommu
+        self.iommu_bits = iommu_bits
         self.memory_mib = memory_mib
         self.process = None
         self.channel = None
@@ -139,9 +144,11 @@ class Guest:
             ("serial", "chardev:commands"),
         ]
         if self.iommu:
-            kernel_options += " intel_iommu=on iommu.strict=1"
+            kernel_options += " intel_iommu=on iommu.strict=%d" % (self.iommu == "strict")
             card.update(iommu_platform="on", ats="on")
-            options.append(("device", "intel-iommu,intremap=off,device-iotlb=on"))
+            # Without caching-mode, in which Linux would not be lazy; ATS needs none.
+            iommu = "intel-iommu,intremap=off,device-iotlb=on,aw-bits=%d" % self.iommu_bits
+            options.append(("device", iommu))
         options += [
             ("append", kernel_options),
             ("chardev", "socket,id=vhost,path=%s,%s" % (self.socket_path, role)),
@@ -202,6 +209,12 @@ class Guest:
 
     def has_carrier(self):
         return self.run("cat /sys/class/net/eth0/carrier", check=False).output.strip() == "1"
+
+    def iommu_mode(self):
+        """How the guest's kernel in fact uses the IOMMU for the card: "strict", "lazy" or None."""
+        group = "/sys/class/net/eth0/device/../iommu_group"
+        kind = self.run("cat %s/type 2>/dev/null" % group, check=False).output.strip()
+        return {"DMA": "strict", "DMA-FQ": "lazy", "": None}[kind]
 
     def counters(self):
         """The card's own counters: {"rx_packets": n, ...}."""
