@@ -310,7 +310,9 @@ def pad(out):
 def input_files(kernel, extra):
     sources = [os.path.abspath(__file__), kernel, *extra.plugins]
     sources += sorted(glob.glob(os.path.join(GUEST_SOURCES, "*")))
-    for folder in sorted({os.path.dirname(path) for files in extra.sources.values() for path in files}):
+    for folder in sorted(
+        {os.path.dirname(path) for files in extra.sources.values() for path in files}
+    ):
         sources += sorted(glob.glob(os.path.join(folder, "*.[ch]")))
     return sources + [program(name) for name in ("busybox",) + PROGRAMS + tuple(extra.programs)]
 
