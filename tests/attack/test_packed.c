@@ -121,7 +121,7 @@ static void lists_that_do_not_end(void **state)
                HG_VRING_CHAIN_CUT);
     for (unsigned i = 0; i < NUM; i++)
         all[i] = (struct hg_packed_desc){BUFFER, 1, 1, NEXT};
-    break_ring(GUEST_TX, all, NUM, HG_VRING_CHAIN_CUT);
+    break_ring(GUEST_TX, all, NUM, HG_VRING_CHAIN_LONG);
     break_ring(GUEST_TX, all, NUM / 2, HG_VRING_CHAIN_CUT);
 }
 
