@@ -21,6 +21,8 @@ static const struct {
     {"rx_bursts", "Bursts with at least one frame.", false, offsetof(struct hg_totals, bursts)},
     {"rx_notifications", "Signals sent to the peer on receiving.", false,
      offsetof(struct hg_totals, notifications)},
+    {"rx_notifications_saved", "Bursts on receiving that a later signal served as well.", false,
+     offsetof(struct hg_totals, notifications_saved)},
     {"rx_replicated", "Copies beyond the first that flooding made of them.", false,
      offsetof(struct hg_totals, made)},
     {"tx_packets", "Frames transmitted to the port.", true, offsetof(struct hg_totals, packets)},
@@ -30,6 +32,8 @@ static const struct {
     {"tx_bursts", "Bursts with at least one frame.", true, offsetof(struct hg_totals, bursts)},
     {"tx_notifications", "Signals sent to the peer on transmitting.", true,
      offsetof(struct hg_totals, notifications)},
+    {"tx_notifications_saved", "Bursts on transmitting that a later signal served as well.", true,
+     offsetof(struct hg_totals, notifications_saved)},
     {"tx_segmented", "Frames that software segmentation made beyond those it took.", true,
      offsetof(struct hg_totals, made)},
 };

@@ -161,10 +161,11 @@ void hg_report_fdb(const struct hg_switch *sw, struct hg_text *text)
 
 static json_t *direction(const struct hg_totals *totals, const char *made)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "packets", number(totals->packets), "bytes",
-                     number(totals->bytes), "bytes_copied", number(totals->bytes_copied), "bursts",
-                     number(totals->bursts), "notifications", number(totals->notifications), made,
-                     number(totals->made));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "packets", number(totals->packets),
+                     "bytes", number(totals->bytes), "bytes_copied", number(totals->bytes_copied),
+                     "bursts", number(totals->bursts), "notifications",
+                     number(totals->notifications), "notifications_saved",
+                     number(totals->notifications_saved), made, number(totals->made));
 }
 
 static json_t *drops(const struct hg_totals *rx, const struct hg_totals *tx)

@@ -110,6 +110,11 @@ bool hg_iotlb_expire(struct hg_iotlb *iotlb, uint64_t now_ns, uint64_t *next_ns)
     return true;
 }
 
+bool hg_iotlb_last_fault(const struct hg_iotlb *iotlb, struct hg_ask *fault)
+{
+    return hg_pending_last_fault(iotlb->pending, &fault->addr, &fault->perm);
+}
+
 void hg_iotlb_forget_misses(struct hg_iotlb *iotlb)
 {
     hg_pending_clear(iotlb->pending);

@@ -228,6 +228,9 @@ bool hg_iotlb_next_miss(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t n
  * any miss became a fault; *next_ns is when to call again, UINT64_MAX for never. Control. */
 bool hg_iotlb_expire(struct hg_iotlb *iotlb, uint64_t now_ns, uint64_t *next_ns);
 
+/* The miss that became a fault last, to be told to people. False when none did. Control. */
+bool hg_iotlb_last_fault(const struct hg_iotlb *iotlb, struct hg_ask *fault);
+
 /* Forgets all pending misses and faults, when nobody is left to answer. Control. */
 void hg_iotlb_forget_misses(struct hg_iotlb *iotlb);
 

@@ -79,11 +79,13 @@ static void set(struct hg_pending *pending, unsigned b, unsigned way, uint64_t w
     atomic_store_explicit(place, word, memory_order_relaxed);
 }
 
-static void set_state(struct hg_pending *pending, unsigned b, unsigned way,
-                      enum hg_pending_state state, uint64_t deadline_ns)
+/* Makes a fault of a miss. */
+static void refuse(struct hg_pending *pending, unsigned b, unsigned way,
+                   enum hg_pending_state state, uint64_t deadline_ns)
 {
     uint64_t word = load(&pending->bucket[b].word[way]) & ~(uint64_t)STATE;
 
+    pending->last_fault = word;
     set(pending, b, way, word | (uint64_t)state << STATE_SHIFT, deadline_ns);
 }
 
@@ -164,8 +166,8 @@ static void answer_one(struct hg_pending *pending, unsigned b, unsigned way, voi
     if ((word & PERM & ~granted) == 0)
         forget(pending, b, way);
     else
-        set_state(pending, b, way, granted == 0 ? HG_PENDING_UNMAPPED : HG_PENDING_PERMISSION,
-                  pending->deadline_ns[b][way] + more_ns);
+        refuse(pending, b, way, granted == 0 ? HG_PENDING_UNMAPPED : HG_PENDING_PERMISSION,
+               pending->deadline_ns[b][way] + more_ns);
 }
 
 void hg_pending_answer(struct hg_pending *pending, uint64_t first, uint64_t last, unsigned perm)
@@ -220,13 +222,20 @@ unsigned hg_pending_expire(struct hg_pending *pending, uint64_t now_ns, uint64_t
                 pending->next_ns = hg_min_u64(pending->next_ns, deadline_ns);
             } else if (state_of(word) == HG_PENDING_ASKED) {
                 faults_n++;
-                set_state(pending, b, way, HG_PENDING_UNMAPPED, now_ns + HG_IOTLB_MISS_TIMEOUT_NS);
+                refuse(pending, b, way, HG_PENDING_UNMAPPED, now_ns + HG_IOTLB_MISS_TIMEOUT_NS);
             } else {
                 forget(pending, b, way);
             }
         }
     *next_ns = pending->next_ns;
     return faults_n;
+}
+
+bool hg_pending_last_fault(const struct hg_pending *pending, uint64_t *addr, unsigned *perm)
+{
+    *addr = granule_of(pending->last_fault);
+    *perm = pending->last_fault & PERM;
+    return pending->last_fault != 0;
 }
 
 void hg_pending_clear(struct hg_pending *pending)

@@ -48,6 +48,7 @@ struct hg_pending {
     uint64_t deadline_ns[HG_PENDING_BUCKETS_N][HG_PENDING_WAYS];
     uint64_t next_ns; /* no deadline is earlier */
     unsigned asked_n;
+    uint64_t last_fault; /* the word of the miss that became a fault last; 0: none did */
 };
 
 /* An empty one, or NULL. free() releases it. */
@@ -77,6 +78,9 @@ unsigned hg_pending_list(const struct hg_pending *pending, uint64_t first, uint6
 /* Makes faults of misses that are overdue, forgets faults that are. Returns how many misses became
  * faults; *next_ns is when there is something to do again, at the earliest. */
 unsigned hg_pending_expire(struct hg_pending *pending, uint64_t now_ns, uint64_t *next_ns);
+
+/* The granule and the direction that were refused last. False when there was none. */
+bool hg_pending_last_fault(const struct hg_pending *pending, uint64_t *addr, unsigned *perm);
 
 void hg_pending_clear(struct hg_pending *pending);
 

@@ -4,14 +4,16 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static uint64_t walk_regions(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
                              uint64_t len, uint8_t **host)
 {
-    for (unsigned i = 0; i < space->n; i++) {
+    /* Pairs with the release in hg_space_add(): the regions are there. */
+    unsigned n = atomic_load_explicit(&space->n, memory_order_acquire);
+
+    for (unsigned i = 0; i < n; i++) {
         const struct hg_region *region = &space->region[i];
         uint64_t offset = addr - region->guest_addr;
 
@@ -127,28 +129,53 @@ int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr
     if ((uint64_t)file.st_blksize > page && hg_is_power_of_two((uint64_t)file.st_blksize))
         page = (uint64_t)file.st_blksize;
     uint64_t start = offset - offset % page;
-    size_t bytes = hg_round_up(offset - start + size, page);
-    void *map =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
+    struct hg_foreign *foreign =
+        hg_foreign_map(fd, (off_t)start, hg_round_up(offset - start + size, page), page, err);
 
-    if (map == MAP_FAILED)
-        return hg_err_set(err, errno, "cannot map a memory region of %" PRIu64 " bytes: %s", size,
-                          strerror(errno));
-    madvise(map, bytes, MADV_DONTDUMP);
-    space->region[space->n++] = (struct hg_region){
+    if (foreign == NULL)
+        return -ENOMEM;
+    unsigned n = space->n;
+
+    space->region[n] = (struct hg_region){
         .guest_addr = guest_addr,
         .user_addr = user_addr,
         .size = size,
-        .host = (uint8_t *)map + (offset - start),
-        .map = map,
-        .map_bytes = bytes,
+        .host = hg_foreign_base(foreign) + (offset - start),
+        .foreign = foreign,
     };
+    /* Pairs with the acquire in walk_regions(), if the space is published. */
+    atomic_store_explicit(&space->n, n + 1, memory_order_release);
     return 0;
+}
+
+void hg_space_remove(struct hg_space *space, unsigned index)
+{
+    unsigned last = space->n - 1;
+
+    hg_foreign_unmap(space->region[index].foreign);
+    space->region[index] = space->region[last];
+    space->n = last;
 }
 
 void hg_space_clear(struct hg_space *space)
 {
     for (unsigned i = 0; i < space->n; i++)
-        munmap(space->region[i].map, space->region[i].map_bytes);
+        hg_foreign_unmap(space->region[i].foreign);
     space->n = 0;
+}
+
+bool hg_space_lost(const struct hg_space *space, uint64_t *guest_addr)
+{
+    for (unsigned i = 0; i < space->n; i++) {
+        const struct hg_region *region = &space->region[i];
+        size_t before = (size_t)(region->host - hg_foreign_base(region->foreign));
+        size_t at;
+
+        if (!hg_foreign_lost(region->foreign, &at))
+            continue;
+        /* With large pages the mapping may begin before its region. */
+        *guest_addr = region->guest_addr + (at > before ? at - before : 0);
+        return true;
+    }
+    return false;
 }

@@ -167,14 +167,15 @@ static inline bool packed_publish_used(struct hg_vq_dev *ring)
     }
 }
 
-static inline bool packed_arm(struct hg_vq_dev *ring)
+/* As split_arm(). */
+static inline bool packed_arm(struct hg_vq_dev *ring, uint16_t at)
 {
     uint32_t wish = ring->event_idx ? HG_PACKED_EVENT_DESC : HG_PACKED_EVENT_ENABLE;
     uint16_t flags;
 
-    hg_shm_store32(ring->used, packed_off_wrap(ring, ring->last_avail) | wish << 16);
+    hg_shm_store32(ring->used, packed_off_wrap(ring, at) | wish << 16);
     hg_shm_publish_then_look();
-    return packed_available(ring, ring->last_avail, &flags);
+    return packed_available(ring, at, &flags);
 }
 
 static inline void packed_disarm(struct hg_vq_dev *ring)

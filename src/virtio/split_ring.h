@@ -117,14 +117,15 @@ static inline uint8_t *split_avail_event(const struct hg_vq_dev *ring)
     return ring->used + offsetof(struct hg_used, ring) + sizeof(struct hg_used_elem) * ring->num;
 }
 
-static inline bool split_arm(struct hg_vq_dev *ring)
+/* Has the guest kick for the entry at that position, then looks whether it is there. */
+static inline bool split_arm(struct hg_vq_dev *ring, uint16_t at)
 {
     if (ring->event_idx)
-        hg_shm_store16(split_avail_event(ring), ring->last_avail);
+        hg_shm_store16(split_avail_event(ring), at);
     else
         hg_shm_store16(ring->used, 0);
     hg_shm_publish_then_look();
-    return hg_shm_load16(ring->avail + offsetof(struct hg_avail, idx)) != ring->last_avail;
+    return hg_shm_load16(ring->avail + offsetof(struct hg_avail, idx)) != at;
 }
 
 static inline void split_disarm(struct hg_vq_dev *ring)

@@ -49,7 +49,20 @@ bool hg_vq_dev_arm(struct hg_vq_dev *ring)
 {
     if (vq_broken(ring))
         return false;
-    return ring->packed ? packed_arm(ring) : split_arm(ring);
+    return ring->packed ? packed_arm(ring, ring->last_avail) : split_arm(ring, ring->last_avail);
+}
+
+bool hg_vq_dev_arm_posted(struct hg_vq_dev *ring)
+{
+    uint16_t seen = ring->ahead.next;
+
+    if (vq_broken(ring))
+        return false;
+    if ((uint16_t)(seen - ring->last_avail) >= HG_VQ_AHEAD_N) {
+        hg_vq_dev_disarm(ring);
+        return false;
+    }
+    return ring->packed ? packed_arm(ring, seen) : split_arm(ring, seen);
 }
 
 void hg_vq_dev_disarm(struct hg_vq_dev *ring)

@@ -156,6 +156,9 @@ bool hg_vq_dev_stalled(const struct hg_vq_dev *ring);
 
 /* Asks the guest to kick at its next frame, then looks: true if there is one already. */
 bool hg_vq_dev_arm(struct hg_vq_dev *ring);
+/* The same for buffers posted behind those that hg_vq_dev_ahead() has looked at, so that it is called again.
+ * Not when it has looked at as many as it may: then none is asked for. */
+bool hg_vq_dev_arm_posted(struct hg_vq_dev *ring);
 void hg_vq_dev_disarm(struct hg_vq_dev *ring);
 
 #endif

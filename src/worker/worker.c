@@ -295,7 +295,9 @@ void hg_worker_free(struct hg_worker *worker)
     free(worker);
 }
 
-/* Creates the thread where its options want it, all signals blocked: they are control's. */
+/* Creates the thread where its options want it, all signals blocked: they are control's. But not those
+ * of a thread's own accesses: the kernel ends the process when they are blocked, and a peer may cause
+ * some (mem/foreign.h). */
 static int create_thread(struct hg_worker *worker)
 {
     pthread_attr_t attr;
@@ -312,6 +314,8 @@ static int create_thread(struct hg_worker *worker)
     }
     if (rc == 0) {
         sigfillset(&all);
+        sigdelset(&all, SIGBUS);
+        sigdelset(&all, SIGSEGV);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         rc = pthread_create(&worker->thread, &attr, run, worker);
         pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -11,9 +11,9 @@ import time
 
 from harness import Connection, run_tests, running
 
-ZERO_RX = {"packets": 0, "bytes": 0, "bytes_copied": 0, "bursts": 0, "notifications": 0,
+ZERO_RX = {"packets": 0, "bytes": 0, "bytes_copied": 0, "bursts": 0, "notifications": 0, "notifications_saved": 0,
            "replicated": 0}
-ZERO_TX = {"packets": 0, "bytes": 0, "bytes_copied": 0, "bursts": 0, "notifications": 0,
+ZERO_TX = {"packets": 0, "bytes": 0, "bytes_copied": 0, "bursts": 0, "notifications": 0, "notifications_saved": 0,
            "segmented": 0}
 
 

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/raise.h"
+#include "mem/foreign.h"
 #include "peer/peer.h"
 #include "port/vhost/state.h"
 
@@ -233,7 +234,9 @@ static void create_world(void)
     struct hg_err err;
 
     hg_log_set_level(HG_LOG_ERROR);
-    hg_raise(-1); /* opens a file for good, which is not to be taken for a leak later */
+    /* These open files for good, which are not to be taken for leaks later. */
+    hg_raise(-1);
+    hg_foreign_event();
     world.loop = event_base_new();
     must(world.loop != NULL);
     world.host = (struct hg_port_host){.loop = world.loop, .queues_changed = queues_changed};

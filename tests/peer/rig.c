@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/raise.h"
+#include "mem/foreign.h"
 
 /* The rig's own steps cannot fail on a sound machine. */
 static void must(bool ok, const char *step)
@@ -31,26 +32,39 @@ static void count_change(struct hg_port *port, void *ctx)
         rig->on_change(rig);
 }
 
+static union hg_port_value *value_of(union hg_port_value *values, const char *name)
+{
+    return option_value(&hg_vhost_user_driver, values, name);
+}
+
 void rig_open(struct rig *rig, const struct rig_options *options)
 {
-    union hg_port_value values[] = {
-        {.string = rig->path},
-        {.uint = options->client},
-        {.uint = options->pair_n},
-        {.uint = 0},
-        {.uint = options->mtu != 0 ? options->mtu : 65535},
-    };
+    union hg_port_value values[OPTIONS_MAX];
     struct hg_err err = {""};
 
     memset(rig, 0, sizeof(*rig));
     hg_log_set_level(HG_LOG_ERROR);
-    hg_raise(-1); /* opens a file for good, which is not to be taken for a leak later */
+    /* These open files for good, which are not to be taken for leaks later. */
+    hg_raise(-1);
+    hg_foreign_event();
     strcpy(rig->dir, "/tmp/headgate-rig-XXXXXX");
     must(mkdtemp(rig->dir) != NULL, "make a directory");
     snprintf(rig->path, sizeof(rig->path), "%s/sock", rig->dir);
     rig->loop = event_base_new();
     rig->burst = aligned_alloc(alignof(struct hg_burst), sizeof(struct hg_burst));
     must(rig->loop != NULL && rig->burst != NULL, "find memory");
+    option_presets(&hg_vhost_user_driver, values);
+    value_of(values, "socket")->string = rig->path;
+    value_of(values, "role")->uint = options->client;
+    value_of(values, "queues")->uint = options->pair_n;
+    if (options->mtu != 0)
+        value_of(values, "mtu")->uint = options->mtu;
+    value_of(values, "iommu")->uint = options->iommu;
+    if (options->iotlb_entries != 0)
+        value_of(values, "iotlb_entries")->uint = options->iotlb_entries;
+    value_of(values, "coalesce_us")->uint = options->coalesce_us;
+    if (options->coalesce_frames != 0)
+        value_of(values, "coalesce_frames")->uint = options->coalesce_frames;
     rig->host =
         (struct hg_port_host){.loop = rig->loop, .queues_changed = count_change, .ctx = rig};
     strcpy(rig->port.name, "vm1");

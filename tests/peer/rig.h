@@ -5,6 +5,7 @@
 #ifndef HG_TESTS_PEER_RIG_H
 #define HG_TESTS_PEER_RIG_H
 
+#include "peer/options.h"
 #include "peer/peer.h"
 #include "port/port.h"
 #include "port/vhost/vhost.h"
@@ -35,7 +36,11 @@ struct rig_options {
     bool client; /* the port connects, nobody listens yet */
     unsigned pair_n;
     uint64_t mtu;
+    unsigned iommu; /* as the option: 0 allow, 1 require, 2 off */
+    uint64_t iotlb_entries;
     uint64_t peer_features;
+    uint64_t coalesce_us;
+    uint64_t coalesce_frames;
 };
 
 void rig_open(struct rig *rig, const struct rig_options *options);

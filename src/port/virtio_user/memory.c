@@ -62,6 +62,15 @@ static void side_free(struct hg_vu_side *side)
         close(side->call_fd);
 }
 
+/* The arena's file is sealed against truncation. Holes cannot be forbidden to those who may write. */
+static int watch_over(struct hg_vu_port *vu, struct hg_err *err)
+{
+    struct hg_arena_info info = hg_arena_info(vu->arena);
+
+    vu->foreign = hg_foreign_watch(info.base, info.bytes, info.page_bytes, err);
+    return vu->foreign != NULL ? 0 : -ENOMEM;
+}
+
 int hg_vu_memory_new(struct hg_vu_port *vu, struct hg_err *err)
 {
     unsigned pair_n = vu->port->queue_n;
@@ -74,6 +83,11 @@ int hg_vu_memory_new(struct hg_vu_port *vu, struct hg_err *err)
 
     if (rc != 0)
         return rc;
+    rc = watch_over(vu, err);
+    if (rc != 0) {
+        hg_arena_free(vu->arena);
+        return rc;
+    }
     for (unsigned i = 0; rc == 0 && i < pair_n; i++) {
         rc = side_new(vu, &vu->pair[i].rx, 2 * i);
         if (rc == 0)
@@ -100,5 +114,6 @@ void hg_vu_memory_free(struct hg_vu_port *vu)
         side_free(&vu->pair[i].rx);
         side_free(&vu->pair[i].tx);
     }
+    hg_foreign_forget(vu->foreign);
     hg_arena_free(vu->arena);
 }

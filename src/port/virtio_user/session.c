@@ -169,6 +169,32 @@ static void on_watch(evutil_socket_t fd, short what, void *ctx)
     }
 }
 
+/* Whether a back-end has taken memory of the arena away. Its pages are no longer those of the file then:
+ * no back-end can use it any more. */
+static bool find_loss(const struct hg_vu_port *vu, struct hg_err *err)
+{
+    size_t at;
+
+    if (!hg_foreign_lost(vu->foreign, &at))
+        return false;
+    hg_err_set(err, EFAULT,
+               "a back-end has made holes in the port's memory, first met at offset 0x%zx; remove "
+               "the port and add it again",
+               at);
+    return true;
+}
+
+static void on_lost(evutil_socket_t fd, short what, void *ctx)
+{
+    struct hg_vu_port *vu = ctx;
+    struct hg_err err;
+
+    (void)fd;
+    (void)what;
+    if (find_loss(vu, &err))
+        hg_vu_session_end(vu, err.text);
+}
+
 void hg_vu_session_begin(struct hg_vu_port *vu, int fd)
 {
     struct timeval period = {.tv_usec = WATCH_MS * 1000};
@@ -180,13 +206,18 @@ void hg_vu_session_begin(struct hg_vu_port *vu, int fd)
     vu->readable = event_new(vu->link.loop, fd, EV_READ | EV_PERSIST, on_ready, vu);
     vu->writable = event_new(vu->link.loop, fd, EV_WRITE | EV_PERSIST, on_ready, vu);
     vu->watch = event_new(vu->link.loop, -1, EV_PERSIST, on_watch, vu);
+    vu->lost =
+        event_new(vu->link.loop, hg_foreign_event(), EV_READ | EV_ET | EV_PERSIST, on_lost, vu);
     vu->begun_ns = hg_now_ns();
     vu->sessions_n++;
     vu->broken[0] = '\0';
     hg_log_limited(HG_LOG_INFO, vu->log_name, "connected to a back-end, %s", vu->link.path);
-    if (vu->readable == NULL || vu->writable == NULL || vu->watch == NULL ||
-        event_add(vu->readable, NULL) != 0 || event_add(vu->watch, &period) != 0)
+    if (vu->readable == NULL || vu->writable == NULL || vu->watch == NULL || vu->lost == NULL ||
+        event_add(vu->readable, NULL) != 0 || event_add(vu->watch, &period) != 0 ||
+        event_add(vu->lost, NULL) != 0)
         hg_vu_session_end(vu, "no memory for the session's events");
+    else if (find_loss(vu, &err))
+        hg_vu_session_end(vu, err.text);
     else
         settle(vu, rc, &err);
 }
@@ -211,6 +242,7 @@ void hg_vu_session_end(struct hg_vu_port *vu, const char *reason)
     free_event(&vu->readable);
     free_event(&vu->writable);
     free_event(&vu->watch);
+    free_event(&vu->lost);
     stop_queues(vu);
     hg_vhost_front_close(&vu->front);
     hg_link_lost(&vu->link);

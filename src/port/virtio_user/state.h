@@ -28,6 +28,7 @@
 #include "base/bits.h"
 #include "base/err.h"
 #include "mem/arena.h"
+#include "mem/foreign.h"
 #include "port/link.h"
 #include "port/port.h"
 #include "virtio/drv.h"
@@ -71,6 +72,7 @@ struct hg_vu_port {
     struct hg_link link;
     uint16_t queue_size;
     struct hg_arena *arena;
+    struct hg_foreign *foreign; /* the arena: a back-end can make holes in it */
     struct hg_vhost_front_plan plan;
     struct hg_vu_pair *pair; /* port->queue_n of them */
 
@@ -79,6 +81,7 @@ struct hg_vu_port {
     struct event *readable;
     struct event *writable;
     struct event *watch; /* looks for broken rings and silent back-ends */
+    struct event *lost;  /* somebody's memory has gone: looks whether it is this one's */
     uint64_t begun_ns;
     bool running; /* queues are */
 

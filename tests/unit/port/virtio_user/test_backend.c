@@ -3,6 +3,8 @@
  * The port says what was wrong, stops its queues, and comes up again with the next session.
  */
 #include "backend.h"
+#include "peer/sigbus.h"
+#include "port/virtio_user/state.h"
 
 static void honest(void **state)
 {
@@ -254,6 +256,30 @@ static void merged_frames(void **state)
     wait_for(place, "up");
 }
 
+/* A back-end that makes a hole in the arena's file: with huge pages of which none is left, the next access
+ * finds nothing. The test has no pool of its own to empty, and puts an empty file in the place. */
+static void memory_taken_away(void **state)
+{
+    struct place *place = *state;
+    struct hg_vu_port *vu = place->port.driver_data;
+    int empty = memfd_create("empty", MFD_CLOEXEC);
+
+    sigbus_restore();
+    wait_for(place, "up");
+    deliver(&place->back, (struct hg_net_hdr){.num_buffers = 1}, 100);
+    assert_true(mmap(hg_foreign_base(vu->foreign), 4096, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_FIXED, empty, 0) != MAP_FAILED);
+    close(empty);
+    receive(place);
+    wait_for(place, "broken");
+    expect_text(place, "holes in the port's memory");
+    /* And it stays so for the next back-end. */
+    hang_up(&place->back);
+    turn(place);
+    turn(place);
+    expect_text(place, "holes in the port's memory");
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -273,8 +299,11 @@ int main(void)
         CASE(broken_rings_are_named),
         CASE(bad_frames_are_counted),
         CASE(merged_frames),
+        CASE(memory_taken_away),
     };
 
+    sigbus_remember();
+    signal(SIGPIPE, SIG_IGN); /* the port hangs up before the back-end is done */
     return cmocka_run_group_tests_name("virtio-user against a scripted back-end", tests, NULL,
                                        NULL);
 }
