@@ -66,7 +66,7 @@ void iommu_free(struct iommu *iommu)
     free(iommu->ack_ns);
 }
 
-uint32_t iommu_map(struct iommu *iommu, uint64_t user_addr, uint64_t bytes, uint8_t perm)
+uint32_t iommu_map(struct iommu *iommu, uint64_t user_addr, uint64_t bytes)
 {
     uint32_t index = iommu->idle[iommu->idle_first & (iommu->window_n - 1)];
     struct window *window = &iommu->window[index];
@@ -75,7 +75,6 @@ uint32_t iommu_map(struct iommu *iommu, uint64_t user_addr, uint64_t bytes, uint
     iommu->idle_n--;
     window->user_addr = user_addr;
     window->bytes = bytes;
-    window->perm = perm;
     iommu->mapped_n++;
     return index;
 }
@@ -109,17 +108,18 @@ bool iommu_translate(void *ctx, uint64_t iova, uint8_t perm, struct hg_vhost_iot
     const struct window *window;
     uint64_t at;
 
+    (void)perm;
     if (slot >= iommu->window_n)
         return false;
     window = &iommu->window[slot];
-    if (iova < window->iova || iova - window->iova >= window->bytes || (perm & ~window->perm) != 0)
+    if (iova < window->iova || iova - window->iova >= window->bytes)
         return false;
     at = (iova - window->iova) / iommu->page_bytes * iommu->page_bytes;
     *page = (struct hg_vhost_iotlb){
         .iova = window->iova + at,
         .size = iommu->page_bytes,
         .user_addr = window->user_addr + at,
-        .perm = window->perm,
+        .perm = HG_VHOST_ACCESS_RW,
     };
     return true;
 }

@@ -28,7 +28,6 @@ struct window {
     uint64_t iova;
     uint64_t user_addr;
     uint64_t bytes; /* whole pages; 0: nothing is mapped */
-    uint8_t perm;
 };
 
 struct iommu {
@@ -59,8 +58,9 @@ int iommu_init(struct iommu *iommu, struct hg_vhost_front *front, uint32_t windo
                uint64_t page_bytes, uint64_t *random);
 void iommu_free(struct iommu *iommu);
 
-/* Maps `bytes`, whole pages, at user_addr; returns the window, of which there must be one idle. */
-uint32_t iommu_map(struct iommu *iommu, uint64_t user_addr, uint64_t bytes, uint8_t perm);
+/* Maps `bytes`, whole pages, at user_addr, for reading and writing as QEMU does whatever the guest's driver said;
+ * returns the window, of which there must be one idle. */
+uint32_t iommu_map(struct iommu *iommu, uint64_t user_addr, uint64_t bytes);
 
 /* Unmaps a window and tells the back-end; there must be room (hg_vhost_front_iotlb_room()). Returns the
  * number to ask iommu_acked() for: never acknowledged if the session is broken, as iommu_run() will say. */

@@ -124,8 +124,7 @@ static void map_static(struct port *port, struct ring *ring)
     for (uint32_t i = 0; i < ring->buffer_n; i++) {
         struct place *place = &ring->place[i];
 
-        place->window = iommu_map(&port->iommu, place->page_addr, port->iommu.page_bytes,
-                                  ring->drv.receives ? HG_VHOST_ACCESS_RW : HG_VHOST_ACCESS_RO);
+        place->window = iommu_map(&port->iommu, place->page_addr, port->iommu.page_bytes);
         place->addr = port->iommu.window[place->window].iova + place->in_page;
     }
 }
@@ -176,7 +175,7 @@ static int place_ring(struct port *port, struct layout *layout, struct ring *rin
     if (rc != 0 || port->mode == IOMMU_OFF)
         return rc;
 
-    uint32_t window = iommu_map(&port->iommu, MEM_ADDR + at, area_bytes, HG_VHOST_ACCESS_RW);
+    uint32_t window = iommu_map(&port->iommu, MEM_ADDR + at, area_bytes);
 
     name_ring(port, ring, index, port->iommu.window[window].iova);
     if (port->mode == IOMMU_DYNAMIC)

@@ -77,8 +77,7 @@ void ring_map(struct ring *ring, uint16_t id)
 
     if (ring->watch && !is_untouched(ring, buffer))
         ring->touched_n++;
-    place->window = iommu_map(ring->iommu, place->page_addr, ring->iommu->page_bytes,
-                              ring->drv.receives ? HG_VHOST_ACCESS_RW : HG_VHOST_ACCESS_RO);
+    place->window = iommu_map(ring->iommu, place->page_addr, ring->iommu->page_bytes);
     place->addr = ring->iommu->window[place->window].iova + place->in_page;
     ring->buffer_of[id] = buffer;
 }

@@ -94,6 +94,10 @@ class Headgate:
         """The document of `headgate stats -j`."""
         return json.loads(self.client("stats", "-j"))
 
+    def iommu(self, port):
+        """What `headgate stats -j` says about the virtual IOMMU of a port."""
+        return self.stats()["ports"][port]["iommu"]
+
     # ---- what the operating system knows about it ----
 
     def cpu_seconds(self):

@@ -25,6 +25,7 @@ DEFAULT_NIC = {"mrg_rxbuf": "on", "packed": "off", "rx_queue_size": 1024, "tx_qu
 # What the guest's kernel prints when its driver or the device misbehaves.
 COMPLAINT = re.compile(
     r"BUG:|Oops|WARNING:|Call Trace|id \d+ is not a head|bad gso|NETDEV WATCHDOG|csum failure"
+    r"|DMAR: .*(fault|error|failed|timeout)"
 )
 
 
@@ -56,7 +57,10 @@ class Guest:
     mac       of the card; the addresses are given with addresses()
     queues    pairs of queues (as many processors as pairs)
     nic       properties of virtio-net-pci that differ from DEFAULT_NIC, e.g. {"host_tso4": "off"}
-    iommu     a virtual IOMMU in strict mode, and the card behind it
+    iommu     a virtual IOMMU and the card behind it: "strict" (each unmap waits until no cache knows
+              the address) or "lazy" (unmaps are collected); None: no IOMMU
+    iommu_bits   width of the addresses that it translates, 39 or 48
+    expected  pattern of lines of its kernel that look like complaints and are what a test wants
     """
 
     def __init__(
@@ -69,8 +73,10 @@ class Guest:
         listen=False,
         queues=1,
         nic=None,
-        iommu=False,
+        iommu=None,
+        iommu_bits=39,
         memory_mib=256,
+        expected=None,
     ):
         self.name = name
         self.folder = folder
@@ -81,7 +87,9 @@ class Guest:
         self.queues = queues
         self.nic = dict(DEFAULT_NIC, **(nic or {}))
         self.iommu = iommu
+        self.iommu_bits = iommu_bits
         self.memory_mib = memory_mib
+        self.expected = expected and re.compile(expected)
         self.process = None
         self.channel = None
         self.received = b""
@@ -158,9 +166,11 @@ class Guest:
             ("serial", "chardev:commands"),
         ]
         if self.iommu:
-            kernel_options += " intel_iommu=on iommu.strict=1"
+            kernel_options += " intel_iommu=on iommu.strict=%d" % (self.iommu == "strict")
             card.update(iommu_platform="on", ats="on")
-            options.append(("device", "intel-iommu,intremap=off,device-iotlb=on"))
+            # Without caching-mode, in which Linux would not be lazy; ATS needs none.
+            iommu = "intel-iommu,intremap=off,device-iotlb=on,aw-bits=%d" % self.iommu_bits
+            options.append(("device", iommu))
         options += [
             ("append", kernel_options),
             ("chardev", "socket,id=vhost,path=%s,%s" % (self.socket_path, role)),
@@ -201,6 +211,21 @@ class Guest:
         """Whether a spawned script has ended."""
         return self.run("test -e /tmp/%s.status" % name, check=False).status == 0
 
+    def wait_for_word(self, word, name="job", timeout_s=120):
+        """Waits until a spawned script has printed a word; LabError if it ends without."""
+
+        def said():
+            has_ended = self.ended(name)
+            output = self.run("cat /tmp/%s.out" % name, check=False).output
+            if word not in output and has_ended:
+                raise LabError(
+                    "guest %s: %s ended without `%s`:\n%s" % (self.name, name, word, output)
+                )
+            return word in output
+
+        what = "guest %s: `%s` from %s" % (self.name, word, name)
+        process.wait_until(said, timeout_s, what, every_s=0.1)
+
     def wait(self, name="job", timeout_s=120, check=True):
         """Waits for a spawned script and returns its Result."""
         what = "guest %s: job %s" % (self.name, name)
@@ -222,6 +247,12 @@ class Guest:
     def has_carrier(self):
         return self.run("cat /sys/class/net/eth0/carrier", check=False).output.strip() == "1"
 
+    def iommu_mode(self):
+        """How the guest's kernel in fact uses the IOMMU for the card: "strict", "lazy" or None."""
+        group = "/sys/class/net/eth0/device/../iommu_group"
+        kind = self.run("cat %s/type 2>/dev/null" % group, check=False).output.strip()
+        return {"DMA": "strict", "DMA-FQ": "lazy", "": None}[kind]
+
     def counters(self):
         """The card's own counters: {"rx_packets": n, ...}."""
         text = self.run(
@@ -242,7 +273,11 @@ class Guest:
     def complaints(self):
         """Lines of the console in which the guest's kernel complains; empty if all is well."""
         with open(self.console_log, encoding="utf-8", errors="replace") as log:
-            return [line.strip() for line in log if COMPLAINT.search(line)]
+            return [
+                line.strip()
+                for line in log
+                if COMPLAINT.search(line) and not (self.expected and self.expected.search(line))
+            ]
 
     def state(self):
         """What the guest is doing, for the report of a failure; also of one that does not answer."""

@@ -10,7 +10,10 @@
 static uint64_t walk_regions(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
                              uint64_t len, uint8_t **host)
 {
-    for (unsigned i = 0; i < space->n; i++) {
+    /* Pairs with the release in hg_space_add(): the regions are there. */
+    unsigned n = atomic_load_explicit(&space->n, memory_order_acquire);
+
+    for (unsigned i = 0; i < n; i++) {
         const struct hg_region *region = &space->region[i];
         uint64_t offset = addr - region->guest_addr;
 
@@ -131,14 +134,27 @@ int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr
 
     if (foreign == NULL)
         return -ENOMEM;
-    space->region[space->n++] = (struct hg_region){
+    unsigned n = space->n;
+
+    space->region[n] = (struct hg_region){
         .guest_addr = guest_addr,
         .user_addr = user_addr,
         .size = size,
         .host = hg_foreign_base(foreign) + (offset - start),
         .foreign = foreign,
     };
+    /* Pairs with the acquire in walk_regions(), if the space is published. */
+    atomic_store_explicit(&space->n, n + 1, memory_order_release);
     return 0;
+}
+
+void hg_space_remove(struct hg_space *space, unsigned index)
+{
+    unsigned last = space->n - 1;
+
+    hg_foreign_unmap(space->region[index].foreign);
+    space->region[index] = space->region[last];
+    space->n = last;
 }
 
 void hg_space_clear(struct hg_space *space)

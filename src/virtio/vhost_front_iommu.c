@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -45,10 +46,13 @@ int front_iommu_open(struct hg_vhost_front *front, struct hg_err *err)
                           "the back-end offers a virtual IOMMU without REPLY_ACK and BACKEND_REQ, "
                           "which it needs (it offers 0x%" PRIx64 ")",
                           front->protocol);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
         return hg_err_set(err, errno, "cannot make the back-end's channel: %s", strerror(errno));
     front->iommu.conn.fd = ends[0];
     front->iommu.their_fd = ends[1];
+    /* Our end alone: DPDK loses a miss that it cannot send at once. */
+    if (fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0)
+        return hg_err_set(err, errno, "cannot use the back-end's channel: %s", strerror(errno));
     return 0;
 }
 

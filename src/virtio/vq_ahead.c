@@ -76,7 +76,7 @@ static void look(struct hg_vq_dev *ring, enum hg_perm perm)
     }
     ahead->answers = now;
     while ((uint16_t)(ahead->next - ring->last_avail) < HG_VQ_AHEAD_N && work < AHEAD_WORK &&
-           missing_n < HG_IOTLB_ASKS_N && !vq_broken(ring) && available(ring, ahead->next)) {
+           !vq_broken(ring) && available(ring, ahead->next)) {
         struct vq_chain chain = {
             .room = HG_CHAIN_SEGS_MAX,
             .need = (uint64_t)ring->hdr_len + HG_FRAME_BYTES_MAX,

@@ -96,7 +96,8 @@ void stage_bring_up(struct stage *stage, unsigned actor, uint16_t num, uint64_t 
         peer_reset_ring(peer, ring);
         peer->ring[ring].num = num;
     }
-    assert_true(rig_bring_up(&stage->rig[actor]));
+    if (!rig_bring_up(&stage->rig[actor]))
+        fail_msg("actor %u does not come up: %s", actor, rig_status(&stage->rig[actor]));
 }
 
 static void pump(struct stage *stage)

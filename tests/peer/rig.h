@@ -5,6 +5,7 @@
 #ifndef HG_TESTS_PEER_RIG_H
 #define HG_TESTS_PEER_RIG_H
 
+#include "peer/options.h"
 #include "peer/peer.h"
 #include "port/port.h"
 #include "port/vhost/vhost.h"
@@ -41,11 +42,6 @@ struct rig_options {
     uint64_t coalesce_us;
     uint64_t coalesce_frames;
 };
-
-/* Values of the driver's options: the presets of all, and the place of one of them by its name. */
-enum { RIG_OPTIONS_MAX = 16 };
-void rig_presets(union hg_port_value *values);
-union hg_port_value *rig_value(union hg_port_value *values, const char *name);
 
 void rig_open(struct rig *rig, const struct rig_options *options);
 void rig_close(struct rig *rig);

@@ -24,6 +24,10 @@ class VmTest(unittest.TestCase):
     PORTS = {"vm1": {"role": "server"}, "vm2": {"role": "client"}}
 
     @classmethod
+    def guest_image(cls):
+        """What the guests are made of; None: the usual."""
+
+    @classmethod
     def setUpClass(cls):
         cls.failed = False
         cls.bench = None
@@ -32,7 +36,7 @@ class VmTest(unittest.TestCase):
     def setUp(self):
         """Makes the bench before the first test, and a new one after a test that failed."""
         if self.bench is None:
-            type(self).bench = bench.Bench(self.PORTS)
+            type(self).bench = bench.Bench(self.PORTS, guest_image=self.guest_image())
             self.bench.open()
             self.boot()
 

@@ -20,13 +20,17 @@
      HG_BIT(HG_VIRTIO_NET_F_HOST_ECN) | HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF) |                        \
      HG_BIT(HG_VIRTIO_NET_F_GUEST_ANNOUNCE) | HG_BIT(HG_VIRTIO_NET_F_MQ) |                         \
      HG_BIT(HG_VIRTIO_F_INDIRECT_DESC) | HG_BIT(HG_VIRTIO_F_EVENT_IDX) |                           \
-     HG_BIT(HG_VHOST_USER_F_PROTOCOL_FEATURES) | HG_BIT(HG_VIRTIO_F_VERSION_1))
+     HG_BIT(HG_VHOST_USER_F_PROTOCOL_FEATURES) | HG_BIT(HG_VIRTIO_F_VERSION_1) |                   \
+     HG_BIT(HG_VIRTIO_F_RING_PACKED) | HG_BIT(HG_VIRTIO_F_IN_ORDER) |                              \
+     HG_BIT(HG_VIRTIO_F_RING_RESET))
 
 enum { PATH, ROLE, QUEUES, IOMMU, IOTLB_ENTRIES, MTU, COALESCE_US, COALESCE_FRAMES, OPTION_N };
 
 #define PROTOCOL_OFFER                                                                             \
     (HG_BIT(HG_VHOST_PROTOCOL_F_MQ) | HG_BIT(HG_VHOST_PROTOCOL_F_REPLY_ACK) |                      \
-     HG_BIT(HG_VHOST_PROTOCOL_F_NET_MTU))
+     HG_BIT(HG_VHOST_PROTOCOL_F_NET_MTU) | HG_BIT(HG_VHOST_PROTOCOL_F_RARP) |                      \
+     HG_BIT(HG_VHOST_PROTOCOL_F_RESET_DEVICE) | HG_BIT(HG_VHOST_PROTOCOL_F_STATUS) |               \
+     HG_BIT(HG_VHOST_PROTOCOL_F_CONFIGURE_MEM_SLOTS))
 
 /* With a virtual IOMMU. */
 #define IOMMU_OFFER          HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM)
@@ -240,6 +244,10 @@ static bool describe_trouble(struct hg_vhost_port *vp, struct hg_port_status *st
                  hg_vring_fault_name(broken->fault), (unsigned long long)broken->fault_value);
         return true;
     }
+    if ((vp->status & HG_VIRTIO_STATUS_FAILED) != 0) {
+        strcpy(status->text, "the guest's driver has given up");
+        return true;
+    }
     if (vp->features_set && hg_vhost_unsafe(vp)) {
         strcpy(status->text, "refused: the guest does not use the virtual IOMMU that this port "
                              "requires");
@@ -254,9 +262,11 @@ static bool describe_trouble(struct hg_vhost_port *vp, struct hg_port_status *st
         }
         if (ring->lacks != NULL) {
             strcpy(status->state, "waiting");
-            snprintf(status->text, sizeof(status->text),
-                     "waiting for the mapping of ring %u's %s%s", i, ring->lacks,
-                     vp->iommu.channel.fd >= 0 ? "" : ", with no channel to ask for it");
+            snprintf(status->text, sizeof(status->text), "waiting for the %s of ring %u's %s%s",
+                     vp->iommu.iotlb != NULL ? "mapping" : "memory", i, ring->lacks,
+                     vp->iommu.iotlb == NULL || vp->iommu.channel.fd >= 0
+                         ? ""
+                         : ", with no channel to ask for it");
             return true;
         }
     }

@@ -165,7 +165,6 @@ static int place_by_iotlb(struct hg_vhost_port *vp, struct hg_vhost_ring *ring,
 {
     bool contiguous[HG_VHOST_PART_N];
 
-    ring->lacks = NULL;
     for (unsigned i = 0; i < HG_VHOST_PART_N; i++) {
         int rc = check_addresses(ring, &shape[i], err);
 
@@ -191,6 +190,10 @@ static int place_by_table(const struct hg_vhost_port *vp, struct hg_vhost_ring *
     for (unsigned i = 0; i < HG_VHOST_PART_N; i++) {
         uint8_t *host = hg_space_user(vp->space, shape[i].addr, shape[i].bytes);
 
+        if (host == NULL && vp->slots) { /* the slot may be on its way */
+            ring->lacks = shape[i].name;
+            return HG_VHOST_LACKING;
+        }
         if (host == NULL)
             return hg_err_set(err, EFAULT,
                               "ring %u: %s of %" PRIu64 " bytes at 0x%" PRIx64
@@ -210,7 +213,7 @@ int hg_vhost_ring_place(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, st
     struct shape shape[HG_VHOST_PART_N];
     int rc;
 
-    hg_vhost_ring_unplace(ring);
+    hg_vhost_ring_unplace(ring, NULL);
     shapes_of(vp, ring, shape);
     for (unsigned i = 0; i < HG_VHOST_PART_N; i++) {
         ring->part[i].addr = shape[i].addr;
@@ -219,7 +222,7 @@ int hg_vhost_ring_place(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, st
     rc = vp->iommu.iotlb != NULL ? place_by_iotlb(vp, ring, shape, err)
                                  : place_by_table(vp, ring, shape, err);
     if (rc != 0) {
-        hg_vhost_ring_unplace(ring);
+        hg_vhost_ring_unplace(ring, ring->lacks);
         return rc;
     }
     ring->dev.desc = ring->part[HG_VHOST_DESC].host;
@@ -230,8 +233,9 @@ int hg_vhost_ring_place(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, st
     return 0;
 }
 
-void hg_vhost_ring_unplace(struct hg_vhost_ring *ring)
+void hg_vhost_ring_unplace(struct hg_vhost_ring *ring, const char *lacks)
 {
+    ring->lacks = lacks;
     for (unsigned i = 0; i < HG_VHOST_PART_N; i++) {
         struct hg_vhost_part *part = &ring->part[i];
 
@@ -292,6 +296,19 @@ bool hg_vhost_ring_moved(const struct hg_vhost_port *vp, const struct hg_vhost_r
             first += known;
             bytes -= known;
         }
+    }
+    return false;
+}
+
+bool hg_vhost_ring_in(const struct hg_vhost_ring *ring, const struct hg_region *region)
+{
+    for (unsigned i = 0; i < HG_VHOST_PART_N; i++) {
+        const struct hg_vhost_part *part = &ring->part[i];
+
+        if (part->host != NULL &&
+            (part->joined != NULL || hg_range_overlap((uintptr_t)part->host, part->bytes,
+                                                      (uintptr_t)region->host, region->size)))
+            return true;
     }
     return false;
 }

@@ -56,27 +56,6 @@ static void send_held(struct hg_vhost_ring *ring, struct hg_queue_stats *stats)
     interrupt(ring, stats);
 }
 
-/* Notes frames that have been returned, of which the guest wants to hear or not. */
-static void hold(struct hg_held *held, uint64_t now_ns, uint32_t frames_n, bool wanted)
-{
-    if (!held->on) {
-        if (!wanted)
-            return;
-        held->on = true;
-        held->since_ns = now_ns;
-        held->frames_n = held->bursts_n = 0;
-    }
-    held->frames_n += frames_n;
-    held->bursts_n++;
-}
-
-/* Whether a held interrupt may not be held any longer. The time may be a little before the first frame. */
-static bool is_due(const struct hg_held *held, uint64_t now_ns)
-{
-    return held->frames_n >= held->frames_max ||
-           (int64_t)(now_ns - held->since_ns) >= (int64_t)held->limit_ns;
-}
-
 /* ---- the transmit queue, under its lock ---- */
 
 static unsigned chores_of(const struct hg_vhost_pair *pair)
@@ -115,8 +94,8 @@ static void tx_returned(struct hg_vhost_pair *pair, unsigned n, bool wanted)
     } else if (wanted || (held->on && n != 0)) {
         uint64_t now_ns = hg_now_ns();
 
-        hold(held, now_ns, n, wanted);
-        if (is_due(held, now_ns) || (chores_of(pair) & HG_CHORE_AWAY) != 0)
+        hg_held_add(held, now_ns, n, wanted);
+        if (hg_held_is_due(held, now_ns) || (chores_of(pair) & HG_CHORE_AWAY) != 0)
             send_held(&pair->tx, &pair->txq.stats);
         set_chores(pair, HG_CHORE_HELD, held->on);
     }
@@ -226,7 +205,7 @@ static unsigned tx(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
 
     if (hg_unlikely(dev == NULL))
         return 0;
-    if (hg_unlikely(dev->asks != NULL))
+    if (dev->asks != NULL)
         return tx_translated(pair, dev, pkts, n);
     return deliver(pair, dev, pkts, n);
 }
@@ -259,7 +238,7 @@ static void tend(struct hg_vhost_pair *pair)
             resume(pair, dev);
         if (dev->asks != NULL)
             look_ahead(pair, dev);
-        if (pair->tx.held.on && is_due(&pair->tx.held, pair->poll_ns)) {
+        if (pair->tx.held.on && hg_held_is_due(&pair->tx.held, pair->poll_ns)) {
             send_held(&pair->tx, &pair->txq.stats);
             set_chores(pair, HG_CHORE_HELD, false);
         }
@@ -277,7 +256,7 @@ static void attend(struct hg_vhost_pair *pair, unsigned n)
         pair->poll_ns = hg_now_ns();
         pair->poll_n = n;
         /* With frames, done() decides. */
-        if (n == 0 && held->on && is_due(held, pair->poll_ns))
+        if (n == 0 && held->on && hg_held_is_due(held, pair->poll_ns))
             send_held(&pair->rx, &pair->rxq.stats);
     }
     if (hg_unlikely(chores != 0) && has_turn(pair, chores, n))
@@ -304,6 +283,9 @@ static unsigned rx(struct hg_rxq *q, struct hg_burst *b)
         b->n = 0;
         return 0;
     }
+    /* Pairs with the release in hg_vhost_send_rarp(): the frame is there. */
+    if (hg_unlikely(atomic_load_explicit(&pair->announce.full, memory_order_acquire)))
+        n = hg_vhost_announce(pair, b, n);
     for (unsigned i = 0; i < n; i++)
         b->pkt[i].port = q->port->id;
     return n;
@@ -323,8 +305,8 @@ static void done(struct hg_rxq *q)
         if (wanted)
             interrupt(ring, &q->stats);
     } else if (pair->poll_n != 0 || wanted) {
-        hold(&ring->held, pair->poll_ns, pair->poll_n, wanted);
-        if (ring->held.on && is_due(&ring->held, pair->poll_ns))
+        hg_held_add(&ring->held, pair->poll_ns, pair->poll_n, wanted);
+        if (ring->held.on && hg_held_is_due(&ring->held, pair->poll_ns))
             send_held(ring, &q->stats);
     }
 }
@@ -343,6 +325,7 @@ static bool leave(struct hg_vhost_pair *pair, bool sleep)
 
     hg_spin_lock(&pair->txq.lock);
     set_chores(pair, HG_CHORE_AWAY, true);
+    hg_shm_publish_then_look(); /* pairs with hg_vhost_ring_posted() */
     dev = hg_qsbr_read(&pair->tx.live);
     if (dev != NULL) {
         send_held(&pair->tx, &pair->txq.stats);
@@ -354,18 +337,17 @@ static bool leave(struct hg_vhost_pair *pair, bool sleep)
     return work;
 }
 
-/* A ring that is paused may hold frames already, and their kick may be past: do not sleep on it. */
+/* A ring that is not shown may hold work already: who shows it again, kicks (hg_vhost_ring_resume()). */
 static bool arm(struct hg_rxq *q)
 {
     struct hg_vhost_pair *pair = pair_of_rxq(q);
     struct hg_vq_dev *dev = hg_qsbr_read(&pair->rx.live);
 
-    if (dev == NULL)
-        return true;
-    send_held(&pair->rx, &q->stats);
+    if (dev != NULL)
+        send_held(&pair->rx, &q->stats);
     if (tends(pair) && leave(pair, true))
         return true;
-    if (!hg_vq_dev_arm(dev))
+    if (dev == NULL || !hg_vq_dev_arm(dev))
         return false;
     /* Frames are there. Those behind a miss are no work before it is answered. */
     if (!dev->missing)
@@ -412,6 +394,9 @@ void hg_vhost_ring_posted(struct hg_vhost_ring *ring)
 {
     struct hg_vhost_pair *pair = hg_container_of(ring, struct hg_vhost_pair, tx);
 
+    /* The ring has been shown, or the guest has posted what leave() asked for: either that sees it, or we
+     * see the flag. */
+    hg_shm_publish_then_look();
     if ((chores_of(pair) & HG_CHORE_AWAY) != 0)
         hg_raise(pair->rx.kick_fd);
 }

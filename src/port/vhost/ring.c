@@ -94,9 +94,12 @@ void hg_vhost_ring_resume(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     if (!is_running(vp, ring))
         return;
     publish(ring);
-    /* A kick that came during the pause woke a worker that found nothing: kick again. */
+    /* A kick that came during the pause woke a worker that found nothing, and one that went to sleep
+     * since has not looked at the ring: kick again. */
     if (guest_transmits(ring))
         hg_raise(ring->kick_fd);
+    else
+        hg_vhost_ring_posted(ring);
 }
 
 /* Publishes a queue whose ring is set up. The caller announces. */
@@ -149,6 +152,21 @@ static void unwatch_posted(struct hg_vhost_ring *ring)
     ring->posted = NULL;
 }
 
+/* Whether SET_VRING_BASE was given a position of this ring. The size may have come after it. */
+static int check_base(const struct hg_vhost_port *vp, const struct hg_vhost_ring *ring,
+                      struct hg_err *err)
+{
+    uint32_t mask = HG_PACKED_WRAP - 1;
+    bool good = hg_vhost_has(vp, HG_VIRTIO_F_RING_PACKED)
+                    ? (ring->base & mask) < ring->num && (ring->base >> 16 & mask) < ring->num
+                    : ring->base <= UINT16_MAX;
+
+    if (good)
+        return 0;
+    return hg_err_set(err, EPROTO, "ring %u: base 0x%x is no position in a ring of %u", ring->index,
+                      ring->base, ring->num);
+}
+
 static int start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err)
 {
     bool modern = hg_vhost_has(vp, HG_VIRTIO_F_VERSION_1);
@@ -156,15 +174,18 @@ static int start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg
     struct hg_vq_dev *dev = &ring->dev;
     int rc;
 
-    rc = hg_vhost_ring_place(vp, ring, err);
-    if (rc != 0)
-        return rc;
-    rc = watch_posted(vp, ring, err);
+    rc = check_base(vp, ring, err);
+    if (rc == 0)
+        rc = hg_vhost_ring_place(vp, ring, err);
+    if (rc == 0)
+        rc = watch_posted(vp, ring, err);
     if (rc != 0)
         return rc;
     /* Not all of it: what it has counted stays. */
     dev->num = (uint16_t)ring->num;
     dev->hdr_len = modern || mergeable ? HG_NET_HDR_BYTES : HG_NET_HDR_LEGACY_BYTES;
+    dev->packed = hg_vhost_has(vp, HG_VIRTIO_F_RING_PACKED);
+    dev->in_order = hg_vhost_has(vp, HG_VIRTIO_F_IN_ORDER);
     dev->event_idx = hg_vhost_has(vp, HG_VIRTIO_F_EVENT_IDX);
     dev->mergeable = mergeable;
     dev->indirect = hg_vhost_has(vp, HG_VIRTIO_F_INDIRECT_DESC);
@@ -195,22 +216,27 @@ int hg_vhost_ring_try_start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring
         ring->refused[0] != '\0' || hg_vhost_unsafe(vp))
         return 0;
     rc = start(vp, ring, err);
-    if (rc == HG_VHOST_LACKING) {
-        hg_vhost_iommu_ask(vp);
-        return 0;
-    }
-    if (rc == HG_VHOST_REFUSED) {
+    if (rc == HG_VHOST_LACKING)
+        hg_vhost_misses_send(vp);
+    if (rc == HG_VHOST_REFUSED)
         say_refused(vp, ring);
-        return 0;
-    }
     if (rc != 0)
-        return rc;
+        return rc < 0 ? rc : 0;
     atomic_store_explicit(&ring->discard, !ring->enabled, memory_order_relaxed);
     if (guest_transmits(ring) || ring->enabled) {
         set_running(vp, ring);
         announce(vp);
     }
     return 0;
+}
+
+int hg_vhost_rings_try_start(struct hg_vhost_port *vp, struct hg_err *err)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp) && rc == 0; i++)
+        rc = hg_vhost_ring_try_start(vp, hg_vhost_ring(vp, i), err);
+    return rc;
 }
 
 int hg_vhost_ring_move(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err)
@@ -220,7 +246,7 @@ int hg_vhost_ring_move(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, str
     if (rc == HG_VHOST_REFUSED)
         say_refused(vp, ring);
     else if (rc == HG_VHOST_LACKING)
-        hg_vhost_iommu_ask(vp);
+        hg_vhost_misses_send(vp);
     else if (rc == 0)
         hg_vhost_ring_resume(vp, ring);
     return rc < 0 ? rc : 0;
@@ -260,7 +286,7 @@ static void finish_stop(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     ring->started = false;
     ring->kicked = false;
     unwatch_posted(ring);
-    hg_vhost_ring_unplace(ring);
+    hg_vhost_ring_unplace(ring, NULL);
     stop_waiting(ring);
 }
 

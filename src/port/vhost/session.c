@@ -162,7 +162,7 @@ static void on_watch(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     hg_vhost_rings_check(ctx);
-    hg_vhost_iommu_watch(ctx);
+    hg_vhost_faults_watch(ctx);
 }
 
 /* Some port's front-end has taken memory away from under us. */
@@ -228,7 +228,7 @@ void hg_vhost_session_end(struct hg_vhost_port *vp, const char *reason)
     for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
         hg_vhost_ring_reset(hg_vhost_ring(vp, i));
     hg_vhost_iommu_end(vp);
-    hg_vhost_iommu_close_channel(vp);
+    hg_vhost_channel_close(vp);
     if (vp->space != NULL)
         hg_space_clear(vp->space);
     free(vp->space);
@@ -243,5 +243,8 @@ void hg_vhost_session_end(struct hg_vhost_port *vp, const char *reason)
     vp->features = 0;
     vp->features_set = false;
     vp->protocol = 0;
+    vp->status = 0;
+    vp->slots = false;
+    atomic_store_explicit(&vp->pair[0].announce.full, false, memory_order_relaxed);
     hg_link_lost(&vp->link);
 }

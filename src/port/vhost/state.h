@@ -5,13 +5,18 @@
  *   session.c   one connection from its first byte to its end: reads, dispatches, answers, watches
  *   request.c   one function per request of the protocol, and the table of them
  *   ring.c      rings start, pause, resume and stop
+ *   memory.c    the guest's memory comes and goes
  *   place.c     where the parts of a ring are in our memory
- *   iommu.c     the virtual IOMMU: mappings in, misses out, invalidations acknowledged
+ *   iommu.c     the virtual IOMMU: mappings in, invalidations acknowledged
+ *   channel.c   misses out, on the back-end's own channel
+ *   status.c    the device status, and what resets
+ *   announce.c  a frame in the guest's name after a migration
  *   queue.c     the hot contract of port/port.h on top of hg_vq_dev
+ *   held.h      interrupts that wait for more frames
  *   park.c      frames that wait for the translation of their receiver's buffers
  *
- * Everything but queue.c and park.c runs on the control loop. Ring n of the protocol: an even n is what the guest
- * receives on, our transmit queue n / 2; an odd n is what it transmits on, our receive queue n / 2.
+ * Everything but the last three runs on the control loop. Ring n of the protocol: an even n is what the
+ * guest receives on, our transmit queue n / 2; an odd n is what it transmits on, our receive queue n / 2.
  *
  * Rule of the whole folder: what a worker may be using is changed in this order only: unpublish
  * (ring->live = NULL), hg_qsbr_wait(), change, publish. A worker follows `live` once per burst.
@@ -32,6 +37,7 @@
 #include "mem/foreign.h"
 #include "port/link.h"
 #include "port/port.h"
+#include "port/vhost/held.h"
 #include "port/vhost/park.h"
 #include "virtio/vhost_msg.h"
 #include "virtio/vq_dev.h"
@@ -44,16 +50,6 @@ enum {
     HG_CHORE_PARKED = 1u << 2, /* frames are parked */
     HG_CHORE_HELD = 1u << 3,   /* an interrupt is held back */
     HG_CHORE_AWAY = 1u << 4,   /* nobody polls: nothing may be left to the poll before it is back */
-};
-
-/* An interrupt that is held back so that one serves more frames (decision 0012). Of the ring's user. */
-struct hg_held {
-    uint64_t limit_ns;   /* constant: for so long at most; 0: none is held back */
-    uint32_t frames_max; /* constant: for so many frames at most */
-    uint32_t frames_n;   /* returned to the guest since the first that it wants to hear of */
-    uint32_t bursts_n;   /* in so many bursts */
-    bool on;
-    uint64_t since_ns;
 };
 
 enum hg_vhost_part_kind { HG_VHOST_DESC, HG_VHOST_AVAIL, HG_VHOST_USED, HG_VHOST_PART_N };
@@ -104,6 +100,14 @@ struct hg_vhost_ring {
     uint64_t fault_value;
 };
 
+enum { HG_VHOST_ANNOUNCE_BYTES = 60 }; /* the shortest frame, without its check sum */
+
+/* A frame that control puts among those that the guest transmits: announce.c. */
+struct hg_vhost_announce {
+    atomic_bool full; /* set by control, cleared by the receive queue's user */
+    uint8_t frame[HG_VHOST_ANNOUNCE_BYTES];
+};
+
 struct hg_vhost_pair {
     alignas(HG_CACHE_LINE_BYTES) struct hg_rxq rxq;
     struct hg_vhost_ring rx; /* the guest transmits */
@@ -112,6 +116,7 @@ struct hg_vhost_pair {
     uint32_t poll_n;         /* frames that it found then; likewise */
     /* The poller sleeps, and an answer to a miss is work for it: control kicks it. */
     atomic_bool waiting;
+    struct hg_vhost_announce announce;
 
     alignas(HG_CACHE_LINE_BYTES) struct hg_txq txq;
     /* Under txq.lock. */
@@ -128,7 +133,7 @@ enum hg_vhost_iommu_mode { HG_VHOST_IOMMU_ALLOW, HG_VHOST_IOMMU_REQUIRE, HG_VHOS
 
 enum { HG_VHOST_REQUESTS_AT_ONCE = 32 }; /* of one peer before the others have their turn */
 
-/* The virtual IOMMU of a session: iommu.c. */
+/* The virtual IOMMU of a session: iommu.c and channel.c. */
 struct hg_vhost_iommu {
     enum hg_vhost_iommu_mode mode;
     uint32_t entries_max;
@@ -183,6 +188,8 @@ struct hg_vhost_port {
     uint64_t features;      /* as negotiated */
     uint64_t protocol;      /* protocol features as negotiated */
     struct hg_space *space; /* NULL before the memory table */
+    bool slots;             /* memory comes slot by slot */
+    uint8_t status;         /* HG_VIRTIO_STATUS_*, as the front-end said */
     struct hg_vhost_iommu iommu;
 
     uint64_t sessions_n;
@@ -258,9 +265,27 @@ struct hg_vhost_request_spec {
 /* NULL for a request that we have not offered. */
 const struct hg_vhost_request_spec *hg_vhost_request_spec(uint32_t request);
 
+/* status.c. */
+int hg_vhost_set_status(struct hg_vhost_call *call);
+int hg_vhost_get_status(struct hg_vhost_call *call);
+int hg_vhost_reset_device(struct hg_vhost_call *call);
+
+/* announce.c. The latter adds the frame to a burst that has n, if there is room, and returns how many it
+ * has then; called by the receive queue's user when announce.full. */
+int hg_vhost_send_rarp(struct hg_vhost_call *call);
+unsigned hg_vhost_announce(struct hg_vhost_pair *pair, struct hg_burst *b, unsigned n);
+
+/* memory.c. */
+int hg_vhost_set_mem_table(struct hg_vhost_call *call);
+int hg_vhost_get_max_mem_slots(struct hg_vhost_call *call);
+int hg_vhost_add_mem_reg(struct hg_vhost_call *call);
+int hg_vhost_rem_mem_reg(struct hg_vhost_call *call);
+
 /* ring.c. Starts a ring if all that it needs has been said; an error when what was said is wrong. */
 int hg_vhost_ring_try_start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring,
                             struct hg_err *err);
+/* The same for all: something that they may have waited for has been said. */
+int hg_vhost_rings_try_start(struct hg_vhost_port *vp, struct hg_err *err);
 /* Stops one ring, or all; on return no worker uses it and nothing more is written to the guest. */
 void hg_vhost_ring_stop(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
 void hg_vhost_rings_stop(struct hg_vhost_port *vp);
@@ -285,13 +310,15 @@ void hg_vhost_ring_reset(struct hg_vhost_ring *ring);
  * cannot hold a ring; or a negative errno with *err when what was said is wrong.
  */
 int hg_vhost_ring_place(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err);
-/* Lets go of its memory. No worker may hold the ring. */
-void hg_vhost_ring_unplace(struct hg_vhost_ring *ring);
+/* Lets go of its memory, to be placed anew if it lacks something. No worker may hold the ring. */
+void hg_vhost_ring_unplace(struct hg_vhost_ring *ring, const char *lacks);
 /* Whether a placed ring has a byte in [iova, iova + size), 0 meaning all of it. */
 bool hg_vhost_ring_touches(const struct hg_vhost_ring *ring, uint64_t iova, uint64_t size);
 /* Whether what the IOTLB knows of that range is not where a placed ring is. */
 bool hg_vhost_ring_moved(const struct hg_vhost_port *vp, const struct hg_vhost_ring *ring,
                          uint64_t iova, uint64_t size);
+/* Whether a placed ring uses memory of a region, or may do so. */
+bool hg_vhost_ring_in(const struct hg_vhost_ring *ring, const struct hg_region *region);
 /* Whether the front-end has taken memory away from under a ring. */
 bool hg_vhost_ring_lost(const struct hg_vhost_ring *ring);
 
@@ -299,21 +326,25 @@ bool hg_vhost_ring_lost(const struct hg_vhost_ring *ring);
 int hg_vhost_iommu_begin(struct hg_vhost_port *vp, struct hg_err *err);
 /* No worker may hold a ring. */
 void hg_vhost_iommu_end(struct hg_vhost_port *vp);
-void hg_vhost_iommu_close_channel(struct hg_vhost_port *vp);
 int hg_vhost_iotlb_msg(struct hg_vhost_call *call);
-int hg_vhost_set_backend_req_fd(struct hg_vhost_call *call);
+/* Lets the grace period of the invalidations under way pass, and acknowledges them. */
+int hg_vhost_iommu_finish(struct hg_vhost_port *vp, struct hg_err *err);
+/* If mappings have changed: rings and workers go on. */
+void hg_vhost_iommu_answered(struct hg_vhost_port *vp);
 /* Takes all mappings and misses away, in two steps with hg_qsbr_wait() between them. */
 void hg_vhost_iommu_forget(struct hg_vhost_port *vp);
 void hg_vhost_iommu_forgotten(struct hg_vhost_port *vp);
-/* Lets the grace period of the invalidations under way pass, and acknowledges them. */
-int hg_vhost_iommu_finish(struct hg_vhost_port *vp, struct hg_err *err);
-/* Sends what rings and workers miss, as far as the channel takes it. */
-void hg_vhost_iommu_ask(struct hg_vhost_port *vp);
-/* If mappings have changed: rings and workers go on. */
-void hg_vhost_iommu_answered(struct hg_vhost_port *vp);
-/* Tells of faults; now and then. */
-void hg_vhost_iommu_watch(struct hg_vhost_port *vp);
 void hg_vhost_iommu_report(const struct hg_vhost_port *vp, struct hg_port_iommu *report);
+
+/* channel.c. Begins and ends with the IOTLB. */
+int hg_vhost_misses_begin(struct hg_vhost_port *vp, struct hg_err *err);
+void hg_vhost_misses_end(struct hg_vhost_port *vp);
+/* Sends what rings and workers miss, as far as the channel takes it. */
+void hg_vhost_misses_send(struct hg_vhost_port *vp);
+/* Tells of faults; now and then. */
+void hg_vhost_faults_watch(struct hg_vhost_port *vp);
+int hg_vhost_set_backend_req_fd(struct hg_vhost_call *call);
+void hg_vhost_channel_close(struct hg_vhost_port *vp);
 
 /* Whether the guest must use a virtual IOMMU and does not. */
 static inline bool hg_vhost_unsafe(const struct hg_vhost_port *vp)
@@ -333,7 +364,8 @@ void hg_vhost_queue_end(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
 /* Wakes pollers that sleep while something waits for a translation. To be called after answers have been
  * published (hg_iotlb_update(), hg_iotlb_expire()) and after misses have been read. Control. */
 void hg_vhost_rings_retry(struct hg_vhost_port *vp);
-/* The guest has kicked a ring on which it receives: passes it on to the pair's poller if that sleeps. Control. */
+/* A ring on which the guest receives has news for the pair's poller, if that sleeps: the guest has kicked
+ * it, or it is shown again after a pause. Control. */
 void hg_vhost_ring_posted(struct hg_vhost_ring *ring);
 /* Frames that had to wait since the port was opened, and those that wait now. Control. */
 void hg_vhost_parked(const struct hg_vhost_port *vp, uint64_t *ever, uint64_t *now);

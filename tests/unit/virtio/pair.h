@@ -5,7 +5,7 @@
 #ifndef HG_TESTS_UNIT_PAIR_H
 #define HG_TESTS_UNIT_PAIR_H
 
-#include "rings.h"
+#include "viommu.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +28,8 @@ struct run {
     struct guest guest;
     struct ring_pair pair;
     struct hg_queue_stats stats;
+    struct viommu iommu;
+    bool with_iommu;
     bool mergeable;
     bool indirect;
 
@@ -58,10 +60,15 @@ static inline void begin(struct run *run, uint64_t seed, bool receives, bool pac
     run->random = seed;
     run->mergeable = random_in(&run->random, 0, 1);
     run->indirect = random_in(&run->random, 0, 1);
-    guest_init(&run->guest, (uint64_t)SLOTS_MAX * SLOT_BYTES);
+    run->with_iommu = random_in(&run->random, 0, 1);
+    guest_init(&run->guest, (uint64_t)SLOTS_MAX * SLOT_BYTES, run->with_iommu);
     ring_pair_init(&run->pair, &options, &run->guest.space);
     run->pair.dev.mergeable = run->mergeable;
     run->pair.dev.indirect = run->indirect;
+    if (run->with_iommu) {
+        viommu_init(&run->iommu, &run->guest);
+        viommu_attach(&run->iommu, &run->pair.dev);
+    }
     for (unsigned i = 0; i < SLOTS_MAX; i++)
         run->slot_of[i] = GUEST_ADDR + (uint64_t)i * SLOT_BYTES;
 }
@@ -70,6 +77,8 @@ static inline void end(struct run *run)
 {
     assert_int_equal(run->pair.drv.fault, HG_DRV_OK);
     assert_int_equal(run->pair.dev.fault, HG_VRING_OK);
+    if (run->with_iommu)
+        viommu_free(&run->iommu);
     ring_pair_free(&run->pair);
     guest_free(&run->guest);
 }
@@ -169,6 +178,22 @@ static inline void notified(struct run *run, bool notify, bool something)
         run->driver_asleep = false;
         hg_drv_disarm(&run->pair.drv);
     }
+}
+
+/* Mappings come and go: the misses that the device has sent are answered, some of them late, and pages are
+ * taken away that the guest will name again. */
+static inline void change_mappings(struct run *run, enum hg_perm perm)
+{
+    if (!run->with_iommu)
+        return;
+    if (random_in(&run->random, 0, 3) == 0)
+        hg_vq_dev_ahead(&run->pair.dev, perm);
+    if (random_in(&run->random, 0, 1))
+        viommu_serve(&run->iommu, random_in(&run->random, 1, 60),
+                     HG_PERM_READ | random_in(&run->random, 0, 1) * HG_PERM_WRITE | (int)perm,
+                     NULL);
+    if (random_in(&run->random, 0, 3) == 0)
+        viommu_unmap(&run->iommu, GUEST_ADDR + next_random(&run->random) % run->guest.bytes);
 }
 
 /* Positions of a packed ring are known modulo two laps. */

@@ -41,11 +41,13 @@ static inline uint32_t random_in(uint64_t *state, uint32_t min, uint32_t max)
 }
 
 /* At least `bytes` of guest memory. Every region is an allocation of its own, so that a sanitizer
- * sees every step beyond it. */
-static inline void guest_init(struct guest *guest, uint64_t bytes)
+ * sees every step beyond it. Regions are whole pages, which an IOTLB needs, or have odd bounds. */
+static inline void guest_init(struct guest *guest, uint64_t bytes, bool whole_pages)
 {
-    uint64_t region_bytes = bytes / GUEST_REGIONS_N + 4096 + 37; /* bounds at odd addresses */
+    uint64_t region_bytes = hg_round_up(bytes / GUEST_REGIONS_N, 4096) + 4096;
 
+    if (!whole_pages)
+        region_bytes += 37;
     *guest = (struct guest){.bytes = region_bytes * GUEST_REGIONS_N};
     guest->space.n = GUEST_REGIONS_N;
     for (unsigned i = 0; i < GUEST_REGIONS_N; i++)

@@ -5,6 +5,7 @@
 #include "virtio/vhost_front.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -137,6 +138,7 @@ static void take(const struct hg_vhost_msg *in)
         assert_int_equal(in->hdr.size, 0);
         channel.fd = hg_vhost_take_fd(&back, 0);
         assert_true(channel.fd >= 0);
+        assert_int_equal(fcntl(channel.fd, F_GETFL) & O_NONBLOCK, 0); /* as from QEMU */
         break;
     case HG_VHOST_SET_VRING_ADDR:
         addr[in->addr.index] = in->addr;

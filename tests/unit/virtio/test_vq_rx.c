@@ -79,7 +79,7 @@ static void device_receives(struct run *run)
         check_packet(run, &run->burst.pkt[i]);
     notify = hg_vq_dev_rx_done(&run->pair.dev);
     notified(run, notify, n != 0);
-    if (n == 0 && random_in(&run->random, 0, 1)) {
+    if (n == 0 && !run->pair.dev.missing && random_in(&run->random, 0, 1)) {
         run->device_asleep = !hg_vq_dev_arm(&run->pair.dev);
         assert_int_equal(run->device_asleep,
                          run->came_n == run->sent_n ||
@@ -96,6 +96,7 @@ static void run_transmit(struct run *run)
         for (unsigned n = random_in(&run->random, 0, 40); n != 0 && guest_sends(run); n--)
             ;
         publish(run);
+        change_mappings(run, HG_PERM_READ);
         device_receives(run);
         if (random_in(&run->random, 0, 1))
             hg_drv_reclaim(&run->pair.drv, random_in(&run->random, 1, SLOTS_MAX));

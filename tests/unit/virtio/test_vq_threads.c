@@ -186,7 +186,7 @@ static void echoes(struct ring_options options)
     pthread_t thread;
 
     memset(&shop, 0, sizeof(shop));
-    guest_init(&shop.guest, 2 * NUM * BUF_BYTES);
+    guest_init(&shop.guest, 2 * NUM * BUF_BYTES, false);
     options.num = NUM;
     ring_pair_init(&shop.to_device, &options, &shop.guest.space);
     options.receives = true;

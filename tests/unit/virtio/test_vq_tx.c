@@ -155,6 +155,7 @@ static void run_receive(struct receive *r)
         for (unsigned n = random_in(&run->random, 0, 40); n != 0 && driver_posts(r); n--)
             ;
         publish(run);
+        change_mappings(run, HG_PERM_WRITE);
         if (run->sent_n < FRAMES_N)
             device_sends(r);
         for (unsigned n = random_in(&run->random, 0, 40); n != 0; n--)

@@ -64,9 +64,11 @@ static int tear_down(void **state)
 
 static int open_at(struct place *place, const char *path, bool client, struct hg_err *err)
 {
-    union hg_port_value values[] = {
-        {.string = path}, {.uint = client}, {.uint = 1}, {.uint = 0}, {.uint = 1500}};
+    union hg_port_value values[OPTIONS_MAX];
 
+    option_presets(&hg_vhost_user_driver, values);
+    option_value(&hg_vhost_user_driver, values, "socket")->string = path;
+    option_value(&hg_vhost_user_driver, values, "role")->uint = client;
     return hg_vhost_user_driver.open(&place->port, values, err);
 }
 
