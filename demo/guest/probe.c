@@ -157,6 +157,20 @@ static void limit_sending(int fd)
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 }
 
+/* Sends the first n_bytes of the buffer. For a datagram of several fragments Linux does not wait for
+ * room behind those of earlier ones but says ENOBUFS: nothing has been lost, it is only too early. */
+static void send_datagram(int fd, size_t n_bytes, const struct address *to)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    uint64_t end_ns = now_ns() + (uint64_t)SEND_LIMIT_S * 1000000000u;
+    while (sendto(fd, buffer, n_bytes, 0, (const struct sockaddr *)&to->storage, to->n_bytes) < 0) {
+        if (errno != ENOBUFS || now_ns() > end_ns) {
+            die("send");
+        }
+        nanosleep(&pause, NULL);
+    }
+}
+
 /* Waits until fd is ready for one of the events or the deadline has passed; true if it is ready. */
 static bool ready_before(int fd, short events, uint64_t deadline_ns)
 {
@@ -230,10 +244,7 @@ static void ping_send(struct ping *ping, const struct address *to, uint32_t sequ
         memcpy(buffer, &header, sizeof(header));
     }
     ping->sent_ns[sequence] = now_ns();
-    if (sendto(ping->fd, buffer, n_bytes, 0, (const struct sockaddr *)&to->storage, to->n_bytes) <
-        0) {
-        die("send");
-    }
+    send_datagram(ping->fd, n_bytes, to);
 }
 
 static void ping_receive(struct ping *ping)
@@ -363,9 +374,7 @@ static int udp_send_main(int argc, char **argv)
         uint32_t sequence = htonl(i);
         memcpy(buffer, &sequence, SEQUENCE_BYTES);
         pattern_fill(buffer + SEQUENCE_BYTES, n_bytes - SEQUENCE_BYTES, i, 0);
-        if (sendto(fd, buffer, n_bytes, 0, (struct sockaddr *)&to.storage, to.n_bytes) < 0) {
-            die("send");
-        }
+        send_datagram(fd, n_bytes, &to);
     }
     printf("{\"sent\": %u, \"bytes\": %u}\n", count, n_bytes);
     return 0;
