@@ -152,6 +152,11 @@ class Guest:
             # Without caching-mode, in which Linux would not be lazy; ATS needs none.
             iommu = "intel-iommu,intremap=off,device-iotlb=on,aw-bits=%d" % self.iommu_bits
             options.append(("device", iommu))
+            # ATS is a capability of PCI Express, which cards on the root bus do not have. Without it
+            # QEMU passes invalidations of single ranges on, but none of a whole domain, which is how
+            # a lazy guest invalidates.
+            options.append(("device", "pcie-root-port,id=slot,chassis=1"))
+            card["bus"] = "slot"
         options += [
             ("append", kernel_options),
             ("chardev", "socket,id=vhost,path=%s,%s" % (self.socket_path, role)),
