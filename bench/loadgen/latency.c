@@ -26,6 +26,7 @@ static uint64_t pass(struct stream *stream)
     for (;;) {
         uint64_t now_ns;
 
+        ports_serve(stream->from, stream->to);
         stream_receive(stream);
         now_ns = hg_now_ns();
         if (stream->counts.rx != before)

@@ -13,7 +13,6 @@
  * same for every back-end.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 
 #include "base/clock.h"
 #include "latency.h"
+#include "options.h"
 #include "stream.h"
 
 enum {
@@ -28,212 +28,8 @@ enum {
     ANNOUNCE_PASSES_N = 2,
     ANNOUNCE_BURST_N = 4,
     TURNS_PER_LOOK = 16, /* at the clock */
-    EXIT_USAGE = 2,
+    REST_NS = 50000,     /* at most, when each buffer is mapped for one use and nothing moves */
 };
-
-struct options {
-    struct port_options port;
-    bool verify;
-    bool latency;
-    uint32_t mac_n;
-    unsigned dir_n;
-    int cpu;
-    double seconds;
-    double warmup_s;
-    double timeout_s;
-    uint64_t interval_ns;
-};
-
-static const char usage[] =
-    "usage: loadgen --port SOCKET[,client|server] --port SOCKET[,client|server] [OPTION...]\n"
-    "  client connects to a back-end that listens (default), server listens for it\n"
-    "  --size BYTES|tso   of a frame, 60 to 9216, or TCP segmentation requests (64)\n"
-    "  --macs N           source addresses on each side, up to 65536 (1)\n"
-    "  --dirs 1|2         directions (2)\n"
-    "  --seconds S        to measure (1)\n"
-    "  --warmup S         at full speed before (0.5)\n"
-    "  --cpu N            to run on\n"
-    "  --queue-size N     of each ring, a power of two, 64 to 32768 (1024)\n"
-    "  --buffers N        of each ring, a multiple of the queue size (the queue size)\n"
-    "  --mrg 0|1          mergeable receive buffers (1)\n"
-    "  --verify           write and compare every byte\n"
-    "  --latency          single frames instead of load\n"
-    "  --interval-us N    between them (1000)\n"
-    "  --timeout S        to wait for both back-ends (20)\n";
-
-static _Noreturn void misused(const char *what, const char *value)
-{
-    fprintf(stderr, "loadgen: %s '%s'\n%s", what, value, usage);
-    exit(EXIT_USAGE);
-}
-
-static uint64_t number(const char *option, const char *text, uint64_t min, uint64_t max)
-{
-    char *end;
-    unsigned long long value = strtoull(text, &end, 10);
-
-    if (*text == '\0' || *end != '\0' || value < min || value > max)
-        misused(option, text);
-    return value;
-}
-
-static double seconds(const char *option, const char *text)
-{
-    char *end;
-    double value = strtod(text, &end);
-
-    if (*text == '\0' || *end != '\0' || !(value >= 0 && value <= 86400))
-        misused(option, text);
-    return value;
-}
-
-static void parse_port(struct port *ports, unsigned *n, char *text)
-{
-    char *comma = strrchr(text, ',');
-
-    if (*n == 2)
-        misused("a third port", text);
-    if (comma != NULL) {
-        if (strcmp(comma, ",server") == 0)
-            ports[*n].listens = true;
-        else if (strcmp(comma, ",client") != 0)
-            misused("neither client nor server:", text);
-        *comma = '\0';
-    }
-    ports[(*n)++].path = text;
-}
-
-static void parse_size(struct options *options, const char *text)
-{
-    options->port.tso = strcmp(text, "tso") == 0;
-    options->port.frame_bytes =
-        options->port.tso ? TSO_FRAME_BYTES
-                          : (uint32_t)number("--size", text, FRAME_BYTES_MIN, FRAME_BYTES_MAX);
-}
-
-enum {
-    OPT_PORT = 256,
-    OPT_SIZE,
-    OPT_MACS,
-    OPT_DIRS,
-    OPT_SECONDS,
-    OPT_WARMUP,
-    OPT_CPU,
-    OPT_QUEUE_SIZE,
-    OPT_BUFFERS,
-    OPT_MRG,
-    OPT_VERIFY,
-    OPT_LATENCY,
-    OPT_INTERVAL,
-    OPT_TIMEOUT,
-    OPT_PACKED,
-    OPT_HELP,
-};
-
-static const struct option long_options[] = {
-    {"port", required_argument, NULL, OPT_PORT},
-    {"size", required_argument, NULL, OPT_SIZE},
-    {"macs", required_argument, NULL, OPT_MACS},
-    {"dirs", required_argument, NULL, OPT_DIRS},
-    {"seconds", required_argument, NULL, OPT_SECONDS},
-    {"warmup", required_argument, NULL, OPT_WARMUP},
-    {"cpu", required_argument, NULL, OPT_CPU},
-    {"queue-size", required_argument, NULL, OPT_QUEUE_SIZE},
-    {"buffers", required_argument, NULL, OPT_BUFFERS},
-    {"mrg", required_argument, NULL, OPT_MRG},
-    {"verify", no_argument, NULL, OPT_VERIFY},
-    {"latency", no_argument, NULL, OPT_LATENCY},
-    {"interval-us", required_argument, NULL, OPT_INTERVAL},
-    {"timeout", required_argument, NULL, OPT_TIMEOUT},
-    {"packed", no_argument, NULL, OPT_PACKED},
-    {"help", no_argument, NULL, OPT_HELP},
-    {0},
-};
-
-static void take_option(struct options *options, struct port *ports, unsigned *port_n, int option)
-{
-    switch (option) {
-    case OPT_PORT:
-        parse_port(ports, port_n, optarg);
-        break;
-    case OPT_SIZE:
-        parse_size(options, optarg);
-        break;
-    case OPT_MACS:
-        options->mac_n = (uint32_t)number("--macs", optarg, 1, MACS_MAX);
-        break;
-    case OPT_DIRS:
-        options->dir_n = (unsigned)number("--dirs", optarg, 1, 2);
-        break;
-    case OPT_SECONDS:
-        options->seconds = seconds("--seconds", optarg);
-        break;
-    case OPT_WARMUP:
-        options->warmup_s = seconds("--warmup", optarg);
-        break;
-    case OPT_CPU:
-        options->cpu = (int)number("--cpu", optarg, 0, CPU_SETSIZE - 1);
-        break;
-    case OPT_QUEUE_SIZE:
-        options->port.queue_size =
-            (uint16_t)number("--queue-size", optarg, 2 * BATCH_N, HG_VRING_NUM_MAX);
-        break;
-    case OPT_BUFFERS:
-        options->port.buffers_n = (uint32_t)number("--buffers", optarg, 1, 1 << 20);
-        break;
-    case OPT_MRG:
-        options->port.mergeable = number("--mrg", optarg, 0, 1) == 1;
-        break;
-    case OPT_VERIFY:
-        options->verify = true;
-        break;
-    case OPT_LATENCY:
-        options->latency = true;
-        break;
-    case OPT_INTERVAL:
-        options->interval_ns = number("--interval-us", optarg, 1, 10000000) * HG_NS_PER_US;
-        break;
-    case OPT_TIMEOUT:
-        options->timeout_s = seconds("--timeout", optarg);
-        break;
-    case OPT_PACKED:
-        misused("not supported:", "--packed");
-    case OPT_HELP:
-        fputs(usage, stdout);
-        exit(EXIT_SUCCESS);
-    default:
-        fputs(usage, stderr);
-        exit(EXIT_USAGE);
-    }
-}
-
-static struct options parse(int argc, char **argv, struct port *ports)
-{
-    struct options options = {
-        .port = {.queue_size = 1024, .mergeable = true, .frame_bytes = 64},
-        .mac_n = 1,
-        .dir_n = 2,
-        .cpu = -1,
-        .seconds = 1,
-        .warmup_s = 0.5,
-        .timeout_s = 20,
-        .interval_ns = HG_NS_PER_MS,
-    };
-    unsigned port_n = 0;
-    int option;
-
-    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1)
-        take_option(&options, ports, &port_n, option);
-    if (optind != argc)
-        misused("unexpected", argv[optind]);
-    if (port_n != 2)
-        misused("expected two ports, got", port_n == 0 ? "none" : "one");
-    if (!hg_is_power_of_two(options.port.queue_size))
-        misused("--queue-size is not a power of two, or too large", "");
-    if (options.port.buffers_n % options.port.queue_size != 0)
-        misused("--buffers is not a multiple of the queue size", "");
-    return options;
-}
 
 static int pin(int cpu, struct hg_err *err)
 {
@@ -266,9 +62,11 @@ static void announce(struct stream *streams, uint32_t mac_n)
         for (unsigned i = 0; i < 2; i++)
             stream_send(&streams[i], n);
         left -= n;
-        for (next_ns += burst_ns; hg_now_ns() < next_ns;)
+        for (next_ns += burst_ns; hg_now_ns() < next_ns;) {
+            ports_serve(streams[0].from, streams[0].to);
             for (unsigned i = 0; i < 2; i++)
                 stream_receive(&streams[i]);
+        }
     }
 }
 
@@ -278,26 +76,39 @@ struct effort {
     uint64_t idle_cycles;
 };
 
+/* One turn of each stream; returns how many frames moved. */
+static unsigned turn(struct stream *streams, unsigned dir_n, bool each_use)
+{
+    unsigned done = 0;
+
+    for (unsigned i = 0; i < dir_n; i++) {
+        done += stream_send(&streams[i], BATCH_N);
+        done += stream_receive(&streams[i]);
+    }
+    /* A back-end that waits for us has our processor, as it would have a guest's that waits for it. */
+    if (each_use && !ports_serve(streams[0].from, streams[0].to) && done == 0)
+        ports_rest(streams[0].from, streams[0].to, REST_NS);
+    return done;
+}
+
 static struct effort load(struct stream *streams, unsigned dir_n, uint64_t until_ns)
 {
+    bool each_use = streams[0].from->mode == IOMMU_DYNAMIC;
     struct effort effort = {0};
     uint64_t then = hg_cycles();
 
     while (hg_now_ns() < until_ns) {
-        for (unsigned turn = 0; turn < TURNS_PER_LOOK; turn++) {
-            unsigned done = 0;
-            uint64_t now;
+        for (unsigned i = 0; i < TURNS_PER_LOOK; i++) {
+            unsigned done = turn(streams, dir_n, each_use);
+            uint64_t now = hg_cycles();
 
-            for (unsigned i = 0; i < dir_n; i++) {
-                done += stream_send(&streams[i], BATCH_N);
-                done += stream_receive(&streams[i]);
-            }
-            now = hg_cycles();
             *(done != 0 ? &effort.busy_cycles : &effort.idle_cycles) += now - then;
             then = now;
         }
         if (dir_n == 1) /* what the switch itself may send the other way */
             stream_receive(&streams[1]);
+        while (!each_use && ports_serve(streams[0].from, streams[0].to))
+            ;
     }
     return effort;
 }
@@ -327,9 +138,49 @@ static struct counts between(const struct counts *begin, const struct counts *en
     };
 }
 
-static void measure(struct stream *streams, const struct options *options)
+/* What the virtual IOMMUs of both ports did. */
+struct iommu_counts {
+    uint64_t mapped;
+    uint64_t misses;
+    uint64_t unmapped; /* misses for what is not mapped */
+    uint64_t invalidations;
+    uint64_t touched; /* pages that changed after they were unmapped */
+};
+
+static struct iommu_counts count_iommu(const struct port *ports)
+{
+    struct iommu_counts sum = {0};
+
+    for (unsigned i = 0; i < 2; i++) {
+        sum.mapped += ports[i].iommu.mapped_n;
+        sum.misses += ports[i].front.iommu.misses_n;
+        sum.unmapped += ports[i].front.iommu.unmapped_n;
+        sum.invalidations += ports[i].iommu.invalidations_n;
+        sum.touched += ports[i].rx.touched_n;
+    }
+    return sum;
+}
+
+static void print_iommu(struct port *ports, const struct iommu_counts *begin)
+{
+    struct iommu_counts end = count_iommu(ports);
+
+    /* What is mapped for good was mapped before. */
+    printf(", \"iommu\": {\"mapped\": %llu, \"misses\": %llu, \"unmapped_misses\": %llu, "
+           "\"invalidations\": %llu, \"touched\": %llu, \"ack_us\": ",
+           (unsigned long long)(end.mapped - (ports[0].mode == IOMMU_DYNAMIC ? begin->mapped : 0)),
+           (unsigned long long)(end.misses - begin->misses),
+           (unsigned long long)(end.unmapped - begin->unmapped),
+           (unsigned long long)(end.invalidations - begin->invalidations),
+           (unsigned long long)end.touched);
+    iommu_print_latency(&ports[0].iommu, &ports[1].iommu);
+    printf("}");
+}
+
+static void measure(struct stream *streams, struct port *ports, const struct options *options)
 {
     struct counts begin[2], sum = {0}, part[2];
+    struct iommu_counts iommu_begin;
     struct effort effort;
     uint64_t begin_ns, end_ns;
     double s;
@@ -337,6 +188,9 @@ static void measure(struct stream *streams, const struct options *options)
     load(streams, options->dir_n, hg_now_ns() + ns_of(options->warmup_s));
     for (unsigned i = 0; i < options->dir_n; i++)
         begin[i] = streams[i].counts;
+    iommu_begin = count_iommu(ports);
+    for (unsigned i = 0; i < 2; i++)
+        iommu_restart(&ports[i].iommu);
     fprintf(stderr, "loadgen: measuring\n"); /* for who watches the switch meanwhile */
     begin_ns = hg_now_ns();
     effort = load(streams, options->dir_n, begin_ns + ns_of(options->seconds));
@@ -361,7 +215,10 @@ static void measure(struct stream *streams, const struct options *options)
         print_counts(&part[i], s, options->port.frame_bytes);
         printf("}");
     }
-    printf("]}\n");
+    printf("]");
+    if (ports[0].mode != IOMMU_OFF)
+        print_iommu(ports, &iommu_begin);
+    printf("}\n");
 }
 
 static int run(struct port *ports, const struct options *options, struct hg_err *err)
@@ -386,7 +243,7 @@ static int run(struct port *ports, const struct options *options, struct hg_err 
     if (options->latency)
         rc = latency_measure(streams, options->interval_ns, ns_of(options->seconds), err);
     else
-        measure(streams, options);
+        measure(streams, ports, options);
     for (unsigned i = 0; rc == 0 && i < 2; i++)
         rc = port_check(&ports[i], err);
     return rc;
@@ -395,7 +252,7 @@ static int run(struct port *ports, const struct options *options, struct hg_err 
 int main(int argc, char **argv)
 {
     static struct port ports[2];
-    struct options options = parse(argc, argv, ports);
+    struct options options = options_parse(argc, argv, ports);
     struct hg_err err;
     int rc = run(ports, &options, &err);
 

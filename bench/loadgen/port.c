@@ -17,11 +17,14 @@ enum {
     PAGE_BYTES = 2 << 20,   /* of any kind */
     RETRY_MS = 20,
     STOP_MS = 500,
+    SPARE_N = 64, /* buffers of a ring that can be on their way back while it is full */
+    RING_WINDOWS_N = 2,
 };
 
 #define MEM_ADDR (UINT64_C(1) << 30) /* where the back-end sees our memory */
 
-#define FEATURES (HG_BIT(HG_VIRTIO_F_VERSION_1) | HG_BIT(HG_VIRTIO_F_EVENT_IDX))
+#define FEATURES                                                                                   \
+    (HG_BIT(HG_VIRTIO_F_VERSION_1) | HG_BIT(HG_VIRTIO_F_EVENT_IDX) | HG_BIT(HG_VIRTIO_F_IN_ORDER))
 #define FEATURES_TSO                                                                               \
     (HG_BIT(HG_VIRTIO_NET_F_CSUM) | HG_BIT(HG_VIRTIO_NET_F_HOST_TSO4) |                            \
      HG_BIT(HG_VIRTIO_NET_F_GUEST_CSUM) | HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO4))
@@ -42,55 +45,158 @@ static uint16_t tx_size(const struct port_options *options)
     return num;
 }
 
-/* Sizes that are known before there is memory; the ring's place in it is `*bytes`, which grows. */
-static void plan_ring(struct ring *ring, uint32_t buf_bytes, uint16_t num, uint32_t buffers_n,
-                      uint64_t *bytes)
+/* What a port takes its memory and its virtual IOMMU from, and where it is in doing so. */
+struct layout {
+    const struct port_options *options;
+    uint64_t bytes;  /* taken so far */
+    uint64_t random; /* state */
+};
+
+static bool is_scattered(const struct layout *layout)
 {
-    ring->buf_bytes = buf_bytes;
-    ring->stride_bytes = odd_lines(buf_bytes);
-    ring->set_n = buffers_n > num ? buffers_n / num : 1;
-    ring->bufs_addr = *bytes + hg_drv_bytes(num);
-    *bytes = hg_round_up(ring->bufs_addr + (uint64_t)ring->set_n * num * ring->stride_bytes, 4096);
+    return layout->options->page_bytes != 0;
 }
 
-static int place_ring(struct port *port, struct ring *ring, uint16_t num, unsigned index)
+static uint64_t ring_area_bytes(const struct layout *layout, uint16_t num)
 {
-    uint64_t offset = ring->bufs_addr - hg_drv_bytes(num);
-    uint8_t *here = port->mem + offset;
+    return is_scattered(layout) ? hg_round_up(hg_drv_bytes(num), layout->options->page_bytes)
+                                : hg_drv_bytes(num);
+}
+
+static uint32_t buffers_of(const struct port_options *options, uint16_t num)
+{
+    uint32_t wanted = options->page_bytes != 0 ? options->live_pages / 2 : options->buffers_n;
+    uint32_t n = wanted > num ? wanted / num * num : num;
+
+    return options->iommu == IOMMU_DYNAMIC ? n + SPARE_N : n;
+}
+
+/* Sizes that are known before there is memory; the ring's place in it is layout->bytes, which grows. */
+static uint64_t plan_ring(struct layout *layout, struct ring *ring, uint32_t buf_bytes,
+                          uint16_t num)
+{
+    uint64_t at = layout->bytes;
+    uint64_t each_bytes;
+
+    ring->buf_bytes = buf_bytes;
+    ring->stride_bytes = odd_lines(buf_bytes);
+    ring->buffer_n = buffers_of(layout->options, num);
+    ring->turns = ring->buffer_n > num;
+    each_bytes = is_scattered(layout) ? layout->options->page_bytes : ring->stride_bytes;
+    layout->bytes = hg_round_up(
+        at + ring_area_bytes(layout, num) + (uint64_t)ring->buffer_n * each_bytes, 4096);
+    return at;
+}
+
+/* Gives each buffer of a ring a page behind `at`, and an address. */
+static int scatter(struct port *port, struct layout *layout, struct ring *ring, uint64_t at)
+{
+    uint64_t page_bytes = layout->options->page_bytes;
+    uint64_t lines = (page_bytes - ring->buf_bytes) / HG_CACHE_LINE_BYTES + 1;
+
+    ring->place = calloc(ring->buffer_n, sizeof(*ring->place));
+    if (ring->place == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < ring->buffer_n; i++)
+        ring->place[i].page_addr = at + i * page_bytes;
+    for (uint32_t i = ring->buffer_n; i > 1; i--) {
+        struct place *other = &ring->place[next_random(&layout->random) % i];
+        struct place kept = *other;
+
+        *other = ring->place[i - 1];
+        ring->place[i - 1] = kept;
+    }
+    for (uint32_t i = 0; i < ring->buffer_n; i++) {
+        struct place *place = &ring->place[i];
+
+        place->in_page = (uint32_t)(next_random(&layout->random) % lines) * HG_CACHE_LINE_BYTES;
+        place->here = port->mem + place->page_addr + place->in_page;
+        place->page_addr += MEM_ADDR;
+        place->addr = place->page_addr + place->in_page;
+        memset(place->here, 0, ring->buf_bytes); /* so that the first use does not fault */
+    }
+    return 0;
+}
+
+/* Maps all buffers for good. */
+static void map_static(struct port *port, struct ring *ring)
+{
+    for (uint32_t i = 0; i < ring->buffer_n; i++) {
+        struct place *place = &ring->place[i];
+
+        place->window = iommu_map(&port->iommu, place->page_addr, port->iommu.page_bytes);
+        place->addr = port->iommu.window[place->window].iova + place->in_page;
+    }
+}
+
+static int make_ring(struct port *port, struct ring *ring, uint16_t num, unsigned index,
+                     uint8_t *here)
+{
     int rc = hg_drv_init(&ring->drv, num, index == 0, here);
 
     if (rc != 0)
         return rc;
-    ring->bufs = port->mem + ring->bufs_addr;
-    ring->bufs_addr += MEM_ADDR;
-    ring->set = calloc(num, sizeof(*ring->set));
+    ring->buffer_of = calloc(num, sizeof(*ring->buffer_of));
     ring->kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     ring->call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (ring->set == NULL || ring->kick_fd < 0 || ring->call_fd < 0)
+    if (ring->buffer_of == NULL || ring->kick_fd < 0 || ring->call_fd < 0)
         return -ENOMEM;
-    port->plan.ring[index] = (struct hg_vhost_front_ring){
-        .desc = MEM_ADDR + (uint64_t)(ring->drv.desc - port->mem),
-        .avail = MEM_ADDR + (uint64_t)(ring->drv.avail - port->mem),
-        .used = MEM_ADDR + (uint64_t)(ring->drv.used - port->mem),
-        .num = num,
-        .kick_fd = ring->kick_fd,
-        .call_fd = ring->call_fd,
-    };
+    for (uint16_t id = 0; id < num; id++)
+        ring->buffer_of[id] = id;
+    port->plan.ring[index].num = num;
+    port->plan.ring[index].kick_fd = ring->kick_fd;
+    port->plan.ring[index].call_fd = ring->call_fd;
     return 0;
 }
 
-/* Huge pages when there are some: the load generator should not pay for its own address
- * translation. */
-static int take_memory(struct port *port, uint64_t bytes, struct hg_err *err)
+/* Tells the plan where the ring is for the back-end. */
+static void name_ring(struct port *port, const struct ring *ring, unsigned index, uint64_t addr)
 {
-    static const unsigned kinds[] = {MFD_HUGETLB, 0};
+    port->plan.ring[index].desc = addr;
+    port->plan.ring[index].avail = addr + (uint64_t)(ring->drv.avail - ring->drv.desc);
+    port->plan.ring[index].used = addr + (uint64_t)(ring->drv.used - ring->drv.desc);
+}
 
-    bytes = hg_round_up(bytes, PAGE_BYTES);
-    for (unsigned i = 0; i < HG_ARRAY_N(kinds); i++) {
-        int fd = memfd_create("loadgen", MFD_CLOEXEC | kinds[i]);
+static int place_ring(struct port *port, struct layout *layout, struct ring *ring, uint16_t num,
+                      unsigned index, uint64_t at)
+{
+    uint64_t area_bytes = ring_area_bytes(layout, num);
+    int rc = make_ring(port, ring, num, index, port->mem + at);
+
+    if (rc != 0)
+        return rc;
+    name_ring(port, ring, index, MEM_ADDR + at);
+    if (!is_scattered(layout)) {
+        ring->bufs = port->mem + at + area_bytes;
+        ring->bufs_addr = MEM_ADDR + at + area_bytes;
+        return 0;
+    }
+    rc = scatter(port, layout, ring, at + area_bytes);
+    if (rc != 0 || port->mode == IOMMU_OFF)
+        return rc;
+
+    uint32_t window = iommu_map(&port->iommu, MEM_ADDR + at, area_bytes);
+
+    name_ring(port, ring, index, port->iommu.window[window].iova);
+    if (port->mode == IOMMU_DYNAMIC)
+        return ring_map_each_use(ring, &port->iommu, layout->options->watch);
+    map_static(port, ring);
+    return 0;
+}
+
+/* Huge pages when there are some: the load generator should not pay for its own address translation.
+ * Scattered pages are of ordinary size behind the scenes, since most of a large one stays untouched. */
+static int take_memory(struct port *port, const struct layout *layout, struct hg_err *err)
+{
+    uint64_t bytes = hg_round_up(layout->bytes, PAGE_BYTES);
+    unsigned kind = is_scattered(layout) ? 0 : MFD_HUGETLB;
+    int how = is_scattered(layout) ? MAP_SHARED | MAP_NORESERVE : MAP_SHARED | MAP_POPULATE;
+
+    for (;; kind = 0) {
+        int fd = memfd_create("loadgen", MFD_CLOEXEC | kind);
 
         if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0) {
-            void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+            void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, how, fd, 0);
 
             if (mem != MAP_FAILED) {
                 port->mem = mem;
@@ -102,33 +208,73 @@ static int take_memory(struct port *port, uint64_t bytes, struct hg_err *err)
         }
         if (fd >= 0)
             close(fd);
+        if (kind == 0)
+            return hg_err_set(err, errno, "cannot take %zu bytes of shared memory: %s",
+                              (size_t)bytes, strerror(errno));
     }
-    return hg_err_set(err, errno, "cannot take %zu bytes of shared memory: %s", (size_t)bytes,
-                      strerror(errno));
+}
+
+static uint64_t features_of(const struct port_options *options)
+{
+    uint64_t features = HG_BIT(HG_VIRTIO_F_VERSION_1);
+
+    if (options->tso)
+        features |= FEATURES_TSO;
+    if (options->mergeable)
+        features |= HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF);
+    if (options->packed)
+        features |= HG_BIT(HG_VIRTIO_F_RING_PACKED);
+    if (options->iommu != IOMMU_OFF)
+        features |= HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM);
+    return features;
+}
+
+static int place_rings(struct port *port, struct layout *layout, const uint64_t *at,
+                       uint16_t tx_num)
+{
+    const struct port_options *options = layout->options;
+    int rc = 0;
+
+    if (options->iommu != IOMMU_OFF) {
+        port->plan.translate = iommu_translate;
+        port->plan.translate_ctx = &port->iommu;
+        rc = iommu_init(&port->iommu, &port->front,
+                        port->rx.buffer_n + port->tx.buffer_n + RING_WINDOWS_N, options->page_bytes,
+                        &layout->random);
+    }
+    if (rc == 0)
+        rc = place_ring(port, layout, &port->rx, options->queue_size, 0, at[0]);
+    if (rc == 0)
+        rc = place_ring(port, layout, &port->tx, tx_num, 1, at[1]);
+    return rc;
 }
 
 int port_open(struct port *port, const struct port_options *options, struct hg_err *err)
 {
+    struct layout layout = {.options = options, .random = UINT64_C(0x9e3779b97f4a7c15)};
     uint32_t frame_bytes = HG_NET_HDR_BYTES + options->frame_bytes;
-    uint32_t rx_bytes =
-        !options->mergeable && frame_bytes > RX_BUF_BYTES ? frame_bytes : RX_BUF_BYTES;
+    bool whole = !options->mergeable || options->iommu == IOMMU_DYNAMIC;
+    uint32_t rx_bytes = whole && frame_bytes > RX_BUF_BYTES ? frame_bytes : RX_BUF_BYTES;
     uint16_t tx_num = tx_size(options);
-    uint64_t bytes = 0;
+    uint64_t at[2];
     int rc;
 
     port->listener.fd = -1;
-    plan_ring(&port->rx, rx_bytes, options->queue_size, options->buffers_n, &bytes);
-    plan_ring(&port->tx, frame_bytes, tx_num, options->buffers_n, &bytes);
-    rc = take_memory(port, bytes, err);
+    port->mode = options->iommu;
+    if (options->page_bytes != 0 && hg_max_u32(rx_bytes, frame_bytes) > options->page_bytes)
+        return hg_err_set(err, EINVAL, "a buffer of %u bytes does not fit a page of %u",
+                          hg_max_u32(rx_bytes, frame_bytes), (unsigned)options->page_bytes);
+    at[0] = plan_ring(&layout, &port->rx, rx_bytes, options->queue_size);
+    if (is_scattered(&layout))
+        layout.bytes = hg_round_up(layout.bytes, options->page_bytes);
+    at[1] = plan_ring(&layout, &port->tx, frame_bytes, tx_num);
+    rc = take_memory(port, &layout, err);
     if (rc != 0)
         return rc;
     port->plan.pair_n = 1;
-    port->plan.features_needed = HG_BIT(HG_VIRTIO_F_VERSION_1) | (options->tso ? FEATURES_TSO : 0) |
-                                 (options->mergeable ? HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF) : 0);
+    port->plan.features_needed = features_of(options);
     port->plan.features = FEATURES | port->plan.features_needed;
-    rc = place_ring(port, &port->rx, options->queue_size, 0);
-    if (rc == 0)
-        rc = place_ring(port, &port->tx, tx_num, 1);
+    rc = place_rings(port, &layout, at, tx_num);
     if (rc != 0)
         return hg_err_set(err, -rc, "cannot make a ring: %s", strerror(-rc));
     return port->listens ? hg_sock_listen(&port->listener, port->path, 0660, 1, err) : 0;
@@ -148,17 +294,22 @@ static int begin(struct port *port, struct hg_err *err)
     return hg_vhost_front_start(&port->front, fd, &port->plan, err);
 }
 
-static void wait_for_input(const struct port *ports, unsigned n, int timeout_ms)
+/* Sleeps until a socket of one of the ports is ready, or for `ns`. */
+static void wait_for_input(const struct port *const *ports, unsigned n, uint64_t ns)
 {
+    struct timespec timeout = {(time_t)(ns / HG_NS_PER_S), (long)(ns % HG_NS_PER_S)};
     struct pollfd fds[4];
 
     for (unsigned i = 0; i < n; i++) {
-        bool writes = ports[i].started && hg_vhost_front_wants_write(&ports[i].front);
+        const struct port *port = ports[i];
+        bool writes = port->started && hg_vhost_front_wants_write(&port->front);
 
-        fds[i].fd = ports[i].started ? ports[i].front.conn.fd : ports[i].listener.fd;
-        fds[i].events = (short)(POLLIN | (writes ? POLLOUT : 0));
+        fds[2 * i].fd = port->started ? port->front.conn.fd : port->listener.fd;
+        fds[2 * i].events = (short)(POLLIN | (writes ? POLLOUT : 0));
+        fds[2 * i + 1].fd = port->started ? hg_vhost_front_channel(&port->front) : -1;
+        fds[2 * i + 1].events = POLLIN;
     }
-    poll(fds, n, timeout_ms);
+    ppoll(fds, 2 * n, &timeout, NULL);
 }
 
 static int step(struct port *port, struct hg_err *err)
@@ -180,8 +331,8 @@ static void post_everything(struct port *port)
 {
     hg_drv_start(&port->rx.drv, port->front.features);
     hg_drv_start(&port->tx.drv, port->front.features);
-    while (port->rx.drv.free_n != 0)
-        ring_post(&port->rx, hg_min_u32(port->rx.drv.free_n, BATCH_N));
+    while (ring_ready(&port->rx) != 0)
+        ring_post(&port->rx, hg_min_u32(ring_ready(&port->rx), BATCH_N));
     ring_publish(&port->rx);
 }
 
@@ -200,21 +351,12 @@ int ports_attach(struct port *ports, unsigned n, uint64_t timeout_ns, struct hg_
             return hg_err_set(err, ETIMEDOUT, "no session with the back-ends at '%s' and '%s'",
                               ports[0].path, ports[n - 1].path);
         if (!all_in(ports, n, HG_VHOST_FRONT_UP))
-            wait_for_input(ports, n, RETRY_MS);
+            wait_for_input((const struct port *[]){&ports[0], &ports[n - 1]}, n,
+                           RETRY_MS * HG_NS_PER_MS);
     }
     for (unsigned i = 0; i < n; i++)
         post_everything(&ports[i]);
     return 0;
-}
-
-static void free_ring(struct ring *ring)
-{
-    hg_drv_free(&ring->drv);
-    free(ring->set);
-    if (ring->kick_fd > 0)
-        close(ring->kick_fd);
-    if (ring->call_fd > 0)
-        close(ring->call_fd);
 }
 
 static void stop(struct port *port)
@@ -225,7 +367,7 @@ static void stop(struct port *port)
         return;
     if (port->front.state == HG_VHOST_FRONT_UP && hg_vhost_front_stop(&port->front, NULL) == 0)
         while (port->front.state != HG_VHOST_FRONT_STOPPED && hg_now_ns() < end_ns) {
-            wait_for_input(port, 1, RETRY_MS);
+            wait_for_input((const struct port *[]){port}, 1, RETRY_MS * HG_NS_PER_MS);
             if (hg_vhost_front_run(&port->front, NULL) != 0)
                 break;
         }
@@ -238,8 +380,9 @@ void ports_close(struct port *ports, unsigned n)
         struct port *port = &ports[i];
 
         stop(port);
-        free_ring(&port->rx);
-        free_ring(&port->tx);
+        ring_free(&port->rx);
+        ring_free(&port->tx);
+        iommu_free(&port->iommu);
         if (port->listens && port->listener.fd >= 0) {
             hg_sock_remove(&port->listener, port->path);
             close(port->listener.fd);
@@ -253,6 +396,9 @@ void ports_close(struct port *ports, unsigned n)
 
 int port_check(const struct port *port, struct hg_err *err)
 {
+    if (port->broken != 0)
+        return hg_err_set(err, -port->broken, "'%s': %s", port->path, port->why.text);
+
     const struct hg_drv *rings[] = {&port->rx.drv, &port->tx.drv};
 
     for (unsigned i = 0; i < HG_ARRAY_N(rings); i++)
@@ -264,25 +410,24 @@ int port_check(const struct port *port, struct hg_err *err)
     return 0;
 }
 
-void ring_publish(struct ring *ring)
+/* Returns whether there was something. */
+static bool serve(struct port *port)
 {
-    if (hg_drv_publish(&ring->drv)) {
-        ring->kicks++;
-        eventfd_write(ring->kick_fd, 1);
-    }
+    int rc = port->mode == IOMMU_OFF || port->broken != 0 ? 0 : iommu_run(&port->iommu, &port->why);
+
+    if (rc < 0)
+        port->broken = rc;
+    return rc > 0;
 }
 
-void ring_post(struct ring *ring, unsigned n)
+bool ports_serve(struct port *a, struct port *b)
 {
-    struct hg_drv_buf bufs[BATCH_N];
+    bool any = serve(a);
 
-    for (unsigned i = 0; i < n; i++) {
-        uint16_t id = hg_drv_id(&ring->drv, i);
+    return serve(b) || any;
+}
 
-        ring_turn(ring, id);
-        bufs[i] = (struct hg_drv_buf){.addr = ring->bufs_addr + ring_offset(ring, id),
-                                      .len = ring->buf_bytes,
-                                      .flags = HG_DESC_F_WRITE};
-    }
-    hg_drv_add(&ring->drv, bufs, n);
+void ports_rest(const struct port *a, const struct port *b, uint64_t ns)
+{
+    wait_for_input((const struct port *[]){a, b}, 2, ns);
 }

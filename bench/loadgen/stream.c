@@ -2,9 +2,9 @@
 
 #include "base/shm.h"
 
-/* Used chains that have been taken, one after the other. */
+/* Used buffers that have been taken, one after the other. */
 struct reaped {
-    struct hg_drv_used used[BATCH_N];
+    struct arrival arrival[BATCH_N];
     unsigned n;
     unsigned next;
     unsigned total;
@@ -14,11 +14,9 @@ void stream_init(struct stream *stream, struct port *from, struct port *to,
                  const struct frame_kind *kind, uint32_t mac_n)
 {
     struct ring *tx = &from->tx;
-    uint32_t buf_n = tx->set_n * tx->drv.num;
-
     *stream = (struct stream){.kind = *kind, .from = from, .to = to, .mac_n = mac_n};
-    for (uint32_t i = 0; i < buf_n; i++)
-        frame_prepare(kind, tx->bufs + (uint64_t)i * tx->stride_bytes);
+    for (uint32_t i = 0; i < tx->buffer_n; i++)
+        frame_prepare(kind, ring_at(tx, i));
 }
 
 unsigned stream_send(struct stream *stream, unsigned n)
@@ -27,9 +25,9 @@ unsigned stream_send(struct stream *stream, unsigned n)
     uint32_t bytes = HG_NET_HDR_BYTES + stream->kind.bytes;
     struct hg_drv_buf bufs[BATCH_N];
 
-    if (tx->drv.free_n < n)
-        hg_drv_reclaim(&tx->drv, tx->drv.num);
-    if (tx->drv.free_n < n)
+    if (ring_ready(tx) < n)
+        ring_reclaim(tx);
+    if (ring_ready(tx) < n)
         return 0;
     for (unsigned i = 0; i < n; i++) {
         uint16_t id = hg_drv_id(&tx->drv, i);
@@ -43,7 +41,7 @@ unsigned stream_send(struct stream *stream, unsigned n)
         stream->seq++;
         if (++stream->mac == stream->mac_n)
             stream->mac = 0;
-        bufs[i] = (struct hg_drv_buf){.addr = tx->bufs_addr + ring_offset(tx, id), .len = bytes};
+        bufs[i] = (struct hg_drv_buf){.addr = ring_addr(tx, id), .len = bytes};
     }
     hg_drv_add(&tx->drv, bufs, n);
     ring_publish(tx);
@@ -56,11 +54,10 @@ unsigned stream_send(struct stream *stream, unsigned n)
 
 static bool reap(struct ring *rx, struct reaped *reaped)
 {
+    ring_give(rx, reaped->arrival, reaped->n);
     reaped->next = 0;
-    reaped->n = hg_drv_reap(&rx->drv, reaped->used, BATCH_N);
+    reaped->n = ring_take(rx, reaped->arrival, BATCH_N);
     reaped->total += reaped->n;
-    for (unsigned i = 0; i < reaped->n; i++)
-        hg_shm_expect_read(ring_buf(rx, reaped->used[i].id));
     return reaped->n != 0;
 }
 
@@ -77,12 +74,11 @@ static bool take_rest(struct stream *stream, struct reaped *reaped, unsigned n, 
             hg_drv_break(&rx->drv, HG_DRV_NUM_BUFFERS, n + 1);
             return false;
         }
-        const struct hg_drv_used *used = &reaped->used[reaped->next++];
+        const struct arrival *piece = &reaped->arrival[reaped->next++];
 
         if (stream->kind.verify)
-            intact &=
-                frame_check_piece(&stream->kind, seq, ring_buf(rx, used->id), *bytes, used->len);
-        *bytes += used->len;
+            intact &= frame_check_piece(&stream->kind, seq, piece->buf, *bytes, piece->len);
+        *bytes += piece->len;
     }
     return intact;
 }
@@ -108,12 +104,11 @@ static void account(struct stream *stream, uint32_t seq, uint32_t mac)
 
 static void take_frame(struct stream *stream, struct reaped *reaped)
 {
-    struct ring *rx = &stream->to->rx;
-    const struct hg_drv_used *used = &reaped->used[reaped->next++];
-    const uint8_t *buf = ring_buf(rx, used->id);
-    uint32_t bytes = used->len - HG_NET_HDR_BYTES;
+    const struct arrival *arrival = &reaped->arrival[reaped->next++];
+    const uint8_t *buf = arrival->buf;
+    uint32_t bytes = arrival->len - HG_NET_HDR_BYTES;
     uint32_t seq, mac;
-    bool intact = used->len >= FIRST_BYTES;
+    bool intact = arrival->len >= FIRST_BYTES;
     struct hg_net_hdr hdr;
     uint8_t first[FIRST_BYTES];
 
@@ -148,6 +143,7 @@ unsigned stream_receive(struct stream *stream)
         return 0;
     while (reaped.next < reaped.n)
         take_frame(stream, &reaped);
+    ring_give(rx, reaped.arrival, reaped.n);
     for (unsigned left = reaped.total; left != 0;) {
         unsigned n = hg_min_u32(left, BATCH_N);
 

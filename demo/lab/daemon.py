@@ -45,7 +45,7 @@ class Headgate:
                 log.seek(seen)
                 return READY in log.read().splitlines()
 
-        process.wait_until(ready, 10, "headgate: the line `%s`" % READY)
+        process.wait_until(ready, 60, "headgate: the line `%s`" % READY)
         return self
 
     def stop(self):
@@ -80,7 +80,7 @@ class Headgate:
             stdin=subprocess.DEVNULL,
             text=True,
             capture_output=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         if check and done.returncode != 0:

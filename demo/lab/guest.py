@@ -15,7 +15,6 @@ import os
 import re
 import shlex
 import socket
-import time
 
 from . import process
 from .process import LabError
@@ -28,6 +27,26 @@ COMPLAINT = re.compile(
     r"BUG:|Oops|WARNING:|Call Trace|id \d+ is not a head|bad gso|NETDEV WATCHDOG|csum failure"
     r"|DMAR: .*(fault|error|failed|timeout)"
 )
+
+
+# Printed when something failed. What is not zero or not usual tells most.
+STATE = r"""
+echo up $(cat /proc/uptime) load $(cat /proc/loadavg)
+for p in /proc/[0-9]*; do
+    line=$(tr '\0' ' ' < $p/cmdline | cut -c-60)
+    [ -n "$line" ] && echo "$line: in $(cat $p/wchan)"
+done
+for n in rx tx; do echo $n $(cat /sys/class/net/eth0/statistics/${n}_packets) packets; done
+ip neigh show
+awk '/^(Ip|Icmp|Udp|Tcp):/ { if (!($1 in names)) names[$1] = $0; else {
+    n = split(names[$1], name); out = $1
+    for (i = 2; i <= n; i++) if ($i && name[i] ~ /Err|Disc|Retrans|In(Rec|Dat|Segs|Msgs)|NoPorts/)
+        out = out " " name[i] " " $i
+    print out } }' /proc/net/snmp
+grep -E "virtio|ttyS1|LOC" /proc/interrupts
+cat /sys/devices/system/clocksource/clocksource0/current_clocksource
+tail -n +1 /tmp/*.out 2>/dev/null | tail -n 12 | cut -c-200
+"""
 
 
 class Guest:
@@ -87,10 +106,10 @@ class Guest:
         self.received = b""
         self.process = process.start(self.command_line(), self.qemu_log)
         self.channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        process.wait_until(self._connect, 10, "guest %s: QEMU's serial socket" % self.name)
+        process.wait_until(self._connect, 60, "guest %s: QEMU's serial socket" % self.name)
         return self
 
-    def ready(self, timeout_s=30):
+    def ready(self, timeout_s=120):
         """Waits until the guest obeys commands, after start() and after a reboot."""
         self._line(lambda line: line == "@ready", timeout_s, "boot")
         for address in self.addresses_given:
@@ -170,7 +189,7 @@ class Guest:
 
     # ---- commands ----
 
-    def run(self, script, timeout_s=30, check=True):
+    def run(self, script, timeout_s=60, check=True):
         """Runs a shell script in the guest. With check, a status other than 0 is a LabError."""
         self.next_number += 1
         number = self.next_number
@@ -197,7 +216,7 @@ class Guest:
         """Whether a spawned script has ended."""
         return self.run("test -e /tmp/%s.status" % name, check=False).status == 0
 
-    def wait_for_word(self, word, name="job", timeout_s=30):
+    def wait_for_word(self, word, name="job", timeout_s=120):
         """Waits until a spawned script has printed a word; LabError if it ends without."""
 
         def said():
@@ -212,7 +231,7 @@ class Guest:
         what = "guest %s: `%s` from %s" % (self.name, word, name)
         process.wait_until(said, timeout_s, what, every_s=0.1)
 
-    def wait(self, name="job", timeout_s=60, check=True):
+    def wait(self, name="job", timeout_s=120, check=True):
         """Waits for a spawned script and returns its Result."""
         what = "guest %s: job %s" % (self.name, name)
         process.wait_until(lambda: self.ended(name), timeout_s, what, every_s=0.1)
@@ -246,7 +265,7 @@ class Guest:
         ).output
         return {name: int(value) for name, value in (line.split() for line in text.splitlines())}
 
-    def json(self, script, timeout_s=60, check=True):
+    def json(self, script, timeout_s=120, check=True):
         """Runs a command that prints one JSON document."""
         result = self.run(script, timeout_s, check)
         try:
@@ -264,6 +283,17 @@ class Guest:
                 for line in log
                 if COMPLAINT.search(line) and not (self.expected and self.expected.search(line))
             ]
+
+    def state(self):
+        """What the guest is doing, for the report of a failure; also of one that does not answer."""
+        lines = ["guest %s:" % self.name]
+        lines += ["  QEMU's threads: " + process.threads(self.process.pid)]
+        lines += ["  complaint: " + line for line in self.complaints()]
+        try:
+            lines += ["  " + line for line in self.run(STATE, 20, check=False).output.splitlines()]
+        except LabError as error:
+            lines += ["  " + line for line in str(error).splitlines()]
+        return "\n".join(lines)
 
     # ---- the serial channel ----
 
@@ -292,7 +322,8 @@ class Guest:
 
     def _line(self, wanted, timeout_s, what):
         """Returns the next wanted line. Others are remains of commands that timed out."""
-        end = time.monotonic() + timeout_s
+        limit = process.Limit(timeout_s)
+        others = []
         while True:
             line, newline, rest = self.received.partition(b"\n")
             if newline:
@@ -300,11 +331,13 @@ class Guest:
                 text = line.decode(errors="replace").strip("\r\0")
                 if wanted(text):
                     return text
+                others.append(text[:80])
                 continue
-            if time.monotonic() > end:
+            if limit.passed():
                 raise LabError(
-                    "guest %s: no answer within %g s to: %s\n  the console's end:\n%s"
-                    % (self.name, timeout_s, what, process.tail(self.console_log))
+                    "guest %s: no answer within %g s to: %s\n"
+                    "  other lines that came: %s\n  the console's end:\n%s"
+                    % (self.name, timeout_s, what, others, process.tail(self.console_log))
                 )
             self.channel.settimeout(0.5)
             try:

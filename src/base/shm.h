@@ -44,6 +44,16 @@ static inline void hg_shm_store16_release(void *shared, uint16_t value)
     atomic_store_explicit((_Atomic uint16_t *)shared, value, memory_order_release);
 }
 
+static inline uint32_t hg_shm_load32(const void *shared)
+{
+    return atomic_load_explicit((const _Atomic uint32_t *)shared, memory_order_relaxed);
+}
+
+static inline void hg_shm_store32(void *shared, uint32_t value)
+{
+    atomic_store_explicit((_Atomic uint32_t *)shared, value, memory_order_relaxed);
+}
+
 static inline uint64_t hg_shm_load64(const void *shared)
 {
     return atomic_load_explicit((const _Atomic uint64_t *)shared, memory_order_relaxed);

@@ -8,6 +8,7 @@ static void add(struct hg_totals *totals, const struct hg_queue_stats *stats,
     totals->bytes_copied += hg_count_get(&stats->bytes_copied);
     totals->bursts += hg_count_get(&stats->bursts);
     totals->notifications += hg_count_get(&stats->notifications);
+    totals->notifications_saved += hg_count_get(&stats->notifications_saved);
     totals->made += hg_count_get(made);
     for (unsigned i = 0; i < HG_DROP_N; i++) {
         totals->drops[i] += hg_count_get(&stats->drops.reason[i]);

@@ -15,6 +15,7 @@ struct hg_totals {
     uint64_t bytes_copied;
     uint64_t bursts;
     uint64_t notifications;
+    uint64_t notifications_saved;
     uint64_t made; /* rx: replicated; tx: segmented */
     uint64_t drops[HG_DROP_N];
 };

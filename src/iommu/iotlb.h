@@ -34,7 +34,10 @@
 
 #include "base/bits.h"
 #include "base/err.h"
+#include "iommu/iotlb_table.h"
+#include "iommu/pending.h"
 #include "iommu/perm.h"
+#include "sync/qsbr.h"
 
 enum {
     HG_IOTLB_GRANULE = 4096,     /* bytes: the smallest block; UPDATEs are multiples of it */
@@ -57,8 +60,29 @@ enum hg_iommu_fault {
 /* "unmapped", "permission". Static storage. */
 const char *hg_iommu_fault_name(enum hg_iommu_fault fault);
 
-struct hg_iotlb;
 struct hg_space;
+
+enum { HG_IOTLB_GONE_MAX = 256 };
+
+/* The fields are here for the look-ups, which are inline; nobody outside this folder touches them. */
+struct hg_iotlb {
+    /* What readers follow. */
+    _Atomic(struct hg_iotlb_table *) table;
+    struct hg_pending *pending;
+
+    alignas(HG_CACHE_LINE_BYTES) _Atomic uint64_t answers;
+
+    /* Control's own. */
+    alignas(HG_CACHE_LINE_BYTES) uint32_t entries_max;
+    bool unsettled;  /* something was taken out of sight since the last grace period */
+    uint32_t gone_n; /* slots of the table that are GONE */
+    uint32_t hand;   /* the slot that eviction looks at next */
+    uint64_t evictions;
+    uint64_t updates;
+    uint64_t timeouts;
+    struct hg_iotlb_table *retired;   /* tables that readers may still follow */
+    uint32_t gone[HG_IOTLB_GONE_MAX]; /* the first of the gone slots' numbers */
+};
 
 /* A translation that has been found: [base, base + size) lies at host. */
 struct hg_iotlb_block {
@@ -68,8 +92,44 @@ struct hg_iotlb_block {
     unsigned perm; /* HG_PERM_* */
 };
 
-/* Looks one address up. False when there is no entry for it. Workers and control; lock-free. */
-bool hg_iotlb_find(const struct hg_iotlb *iotlb, uint64_t addr, struct hg_iotlb_block *block);
+/* The block of this class that holds addr. As hg_iotlb_find(). */
+static inline bool hg_iotlb_find_class(const struct hg_iotlb_table *table, uint64_t addr,
+                                       unsigned class, struct hg_iotlb_block *block)
+{
+    uint64_t tag;
+
+    if (!hg_iotlb_table_find(table, addr, class, &tag, &block->host))
+        return false;
+    block->base = hg_iotlb_tag_base(tag);
+    block->size = hg_iotlb_class_size(class);
+    block->perm = hg_iotlb_tag_perm(tag);
+    return true;
+}
+
+/* Looks one address up. False when there is no entry for it. Workers and control; lock-free. The
+ * result holds until the caller's next quiescent state. */
+static inline bool hg_iotlb_find(const struct hg_iotlb *iotlb, uint64_t addr,
+                                 struct hg_iotlb_block *block)
+{
+    const struct hg_iotlb_table *table = hg_qsbr_read(&iotlb->table);
+    uint32_t classes = atomic_load_explicit(&table->classes, memory_order_relaxed);
+
+    for (; classes != 0; classes &= classes - 1)
+        if (hg_iotlb_find_class(table, addr, (unsigned)__builtin_ctz(classes), block))
+            return true;
+    return false;
+}
+
+/* Starts the transfer of what hg_iotlb_find(addr) will look at first. A burst calls it for all its
+ * addresses and then looks them up, so that it waits for one line and not for each. */
+static inline void hg_iotlb_expect(const struct hg_iotlb *iotlb, uint64_t addr)
+{
+    const struct hg_iotlb_table *table = hg_qsbr_read(&iotlb->table);
+    uint32_t classes = atomic_load_explicit(&table->classes, memory_order_relaxed);
+
+    for (; classes != 0; classes &= classes - 1)
+        hg_iotlb_table_expect(table, addr, (unsigned)__builtin_ctz(classes));
+}
 
 /* ---- control: entries ---- */
 
@@ -98,7 +158,8 @@ bool hg_iotlb_unpublish(struct hg_iotlb *iotlb, uint64_t iova, uint64_t size);
 /* The same for all blocks whose host address touches [host, host + bytes). */
 bool hg_iotlb_unpublish_host(struct hg_iotlb *iotlb, const uint8_t *host, uint64_t bytes);
 
-/* After hg_qsbr_wait(): what was unpublished before it is free again. */
+/* After hg_qsbr_wait(): what was unpublished before it is free again. Several calls of unpublish, for several
+ * devices too, may share one grace period; none may come between the wait and this. */
 void hg_iotlb_settle(struct hg_iotlb *iotlb);
 
 struct hg_iotlb_info {
@@ -120,7 +181,7 @@ struct hg_ask {
 
 /*
  * What one queue asks for: a ring with one producer, the queue's user, and one consumer, control. All zero
- * but wake_fd is its initial state.
+ * but wake_fd is its initial state; control may put it back there while the queue has no user.
  */
 struct hg_asks {
     int wake_fd;  /* eventfd of the control loop */
@@ -148,19 +209,27 @@ enum hg_lack hg_iotlb_ask(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t
  * nothing new. The queue's user, at the end of the pass that asked. */
 void hg_asks_flush(struct hg_asks *asks);
 
-/* Counts what may have changed the answer to an ask (updates, refusals). A queue that stopped at a miss need not
- * look again before it has moved. Any thread, acquire. */
-uint64_t hg_iotlb_answers(const struct hg_iotlb *iotlb);
+/* Counts what may have changed the answer to an ask: updates, refusals, invalidations, asks read. A queue
+ * reads it before it looks an address up; when it stops at a miss, it need not look again before the
+ * count has moved on from there. Any thread. */
+static inline uint64_t hg_iotlb_answers(const struct hg_iotlb *iotlb)
+{
+    return atomic_load_explicit(&iotlb->answers, memory_order_acquire);
+}
 
 /* Takes the next miss that has to be sent, skipping those that are known or pending by now, and notes it as
- * pending from now_ns on. False when there is none, or no room for another pending one: then it stays
- * with its queue. Control. */
+ * pending from now_ns on. False when there is none, or no room for another pending one: then it stays with
+ * its queue, which does not wake control for it again, so control asks again whenever updates or
+ * hg_iotlb_expire() have made room. Control. */
 bool hg_iotlb_next_miss(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t now_ns,
                         struct hg_ask *miss);
 
 /* Turns misses that have been pending too long into faults, and forgets faults that are old. Returns whether
  * any miss became a fault; *next_ns is when to call again, UINT64_MAX for never. Control. */
 bool hg_iotlb_expire(struct hg_iotlb *iotlb, uint64_t now_ns, uint64_t *next_ns);
+
+/* The miss that became a fault last, to be told to people. False when none did. Control. */
+bool hg_iotlb_last_fault(const struct hg_iotlb *iotlb, struct hg_ask *fault);
 
 /* Forgets all pending misses and faults, when nobody is left to answer. Control. */
 void hg_iotlb_forget_misses(struct hg_iotlb *iotlb);

@@ -7,11 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-uint64_t hg_space_walk(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
-                       uint64_t len, enum hg_perm perm, uint8_t **host)
+static uint64_t walk_regions(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
+                             uint64_t len, uint8_t **host)
 {
-    (void)perm; /* a memory table grants both */
-    for (unsigned i = 0; i < space->n; i++) {
+    /* Pairs with the release in hg_space_add(): the regions are there. */
+    unsigned n = atomic_load_explicit(&space->n, memory_order_acquire);
+
+    for (unsigned i = 0; i < n; i++) {
         const struct hg_region *region = &space->region[i];
         uint64_t offset = addr - region->guest_addr;
 
@@ -23,6 +25,47 @@ uint64_t hg_space_walk(const struct hg_space *space, struct hg_hint *hint, uint6
         return hg_min_u64(len, region->size - offset);
     }
     return 0;
+}
+
+/* Goes on from block to block as long as the host addresses go on too, and remembers all of them as one:
+ * what one of them grants less, the whole does not grant. */
+static uint64_t walk_blocks(const struct hg_iotlb *iotlb, struct hg_hint *hint, uint64_t addr,
+                            uint64_t len, enum hg_perm perm, uint8_t **host)
+{
+    struct hg_iotlb_block block;
+    uint64_t offset;
+
+    if (!hg_iotlb_find(iotlb, addr, &block) || (block.perm & perm) == 0)
+        return 0;
+    offset = addr - block.base;
+    *hint = (struct hg_hint){block.base, block.size, block.host, block.perm};
+    *host = block.host + offset;
+    for (unsigned n = 1; len > hint->size - offset && n < HG_SPACE_BLOCKS_MAX; n++) {
+        uint64_t next = hint->base + hint->size;
+
+        if (next == 0 || !hg_iotlb_find(iotlb, next, &block) || (block.perm & perm) == 0 ||
+            block.base != next || block.host != hint->host + hint->size)
+            break;
+        hint->size += block.size;
+        hint->perm &= block.perm;
+    }
+    return hg_min_u64(len, hint->size - offset);
+}
+
+uint64_t hg_space_walk(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
+                       uint64_t len, enum hg_perm perm, uint8_t **host)
+{
+    if (space->iotlb != NULL)
+        return walk_blocks(space->iotlb, hint, addr, len, perm, host);
+    return walk_regions(space, hint, addr, len, host); /* a memory table grants both */
+}
+
+enum hg_lack hg_space_lack(const struct hg_space *space, struct hg_asks *asks, uint64_t addr,
+                           enum hg_perm perm)
+{
+    if (space->iotlb == NULL)
+        return HG_LACK_FAULT_UNMAPPED;
+    return hg_iotlb_ask(space->iotlb, asks, addr, perm);
 }
 
 uint8_t *hg_space_user(const struct hg_space *space, uint64_t user_addr, uint64_t len)
@@ -91,14 +134,27 @@ int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr
 
     if (foreign == NULL)
         return -ENOMEM;
-    space->region[space->n++] = (struct hg_region){
+    unsigned n = space->n;
+
+    space->region[n] = (struct hg_region){
         .guest_addr = guest_addr,
         .user_addr = user_addr,
         .size = size,
         .host = hg_foreign_base(foreign) + (offset - start),
         .foreign = foreign,
     };
+    /* Pairs with the acquire in walk_regions(), if the space is published. */
+    atomic_store_explicit(&space->n, n + 1, memory_order_release);
     return 0;
+}
+
+void hg_space_remove(struct hg_space *space, unsigned index)
+{
+    unsigned last = space->n - 1;
+
+    hg_foreign_unmap(space->region[index].foreign);
+    space->region[index] = space->region[last];
+    space->n = last;
 }
 
 void hg_space_clear(struct hg_space *space)

@@ -6,8 +6,9 @@
  * announced; with one, the IOTLB stands before that table (iommu/iotlb.h) and an address may be unknown
  * for now.
  *
- * The memory table is immutable while it is published: control builds a new space and lets a grace
- * period pass before it frees the old one and unmaps its regions (sync/qsbr.h). A hint belongs to one
+ * The memory table only grows while it is published: a region that is added becomes visible with the
+ * number of regions. For anything else control takes the space from its workers for a grace period
+ * (sync/qsbr.h). A hint belongs to one
  * queue of one worker and is only a memory of the last translation; clear it whenever the space
  * changes and, where there is an IOTLB, at the start of each burst: then no hint outlives the grace
  * period of an invalidation.
@@ -15,6 +16,7 @@
 #ifndef HG_IOMMU_SPACE_H
 #define HG_IOMMU_SPACE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,7 +27,10 @@
 #include "iommu/perm.h"
 #include "mem/foreign.h"
 
-enum { HG_REGIONS_MAX = 64 };
+enum {
+    HG_REGIONS_MAX = 64,
+    HG_SPACE_BLOCKS_MAX = 32, /* of an IOTLB that one translation joins: 64 KiB at any offset */
+};
 
 /* One region of guest memory, mapped here. */
 struct hg_region {
@@ -38,7 +43,7 @@ struct hg_region {
 
 struct hg_space {
     struct hg_iotlb *iotlb; /* NULL: descriptors use guest physical addresses. Not owned. */
-    unsigned n;
+    _Atomic unsigned n;     /* stored after the region that it adds */
     struct hg_region region[HG_REGIONS_MAX];
 };
 
@@ -52,7 +57,7 @@ struct hg_hint {
 
 /*
  * Translates the start of [addr, addr + len). Returns how many of the len bytes lie contiguous at
- * *host, 1 to len; 0 when addr is not the guest's, is not known yet, or its permission does not
+ * *host, 1 to len, and not more than HG_SPACE_BLOCKS_MAX blocks of an IOTLB; 0 when addr is not the guest's, is not known yet, or its permission does not
  * allow it: hg_space_lack() tells which. The caller asks again for the rest. len must not be 0.
  * Workers, lock-free.
  */
@@ -84,6 +89,9 @@ enum hg_lack hg_space_lack(const struct hg_space *space, struct hg_asks *asks, u
  */
 int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr, uint64_t size,
                  uint64_t offset, int fd, struct hg_err *err);
+
+/* Unmaps one region. No worker may hold the space. */
+void hg_space_remove(struct hg_space *space, unsigned index);
 
 /* Unmaps every region and empties the space. No worker may hold it any more. */
 void hg_space_clear(struct hg_space *space);

@@ -209,6 +209,11 @@ uint8_t *hg_foreign_base(const struct hg_foreign *foreign)
     return (uint8_t *)atomic_load_explicit(&foreign->start, memory_order_relaxed);
 }
 
+size_t hg_foreign_page_bytes(const struct hg_foreign *foreign)
+{
+    return atomic_load_explicit(&foreign->page_bytes, memory_order_relaxed);
+}
+
 bool hg_foreign_lost(const struct hg_foreign *foreign, size_t *offset)
 {
     /* Pairs with mark(). */

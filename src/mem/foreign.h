@@ -58,8 +58,9 @@ struct hg_foreign *hg_foreign_map(int fd, off_t offset, size_t bytes, size_t pag
                                   struct hg_err *err);
 void hg_foreign_unmap(struct hg_foreign *foreign);
 
-/* Where it is mapped. */
+/* Where it is mapped, and in pages of which size. */
 uint8_t *hg_foreign_base(const struct hg_foreign *foreign);
+size_t hg_foreign_page_bytes(const struct hg_foreign *foreign);
 
 /* Whether memory was missing; then *offset, from the mapping's start, is where that was first seen. Any
  * thread. */

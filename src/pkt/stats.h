@@ -13,6 +13,7 @@ struct hg_queue_stats {
     struct hg_count bursts;        /* calls that moved at least one packet */
     struct hg_count bytes_copied;  /* into private heads (rx), into the destination (tx) */
     struct hg_count notifications; /* signals sent to the peer */
+    struct hg_count notifications_saved; /* bursts that a later signal served as well */
     struct hg_drops drops;
 };
 

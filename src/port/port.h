@@ -72,9 +72,9 @@ enum { /* hg_txq.offloads: what the receiver takes as metadata */
 struct hg_txq {
     /*
      * Copies the n frames to the peer in order, n <= HG_BURST_N. Returns how many were dealt with, from
-     * the first on: delivered, or refused one by one and counted in stats.drops. The rest found no
-     * room; the caller still has them. Frames stay the caller's in any case. None of them asks for an
-     * offload that is not in `offloads`.
+     * the first on: delivered, refused one by one and counted in stats.drops, or copied to be
+     * delivered, or refused, later. The rest found no room; the caller still has them. Frames stay the
+     * caller's in any case. None of them asks for an offload that is not in `offloads`.
      */
     unsigned (*tx)(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n);
     atomic_bool running;

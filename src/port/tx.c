@@ -12,7 +12,8 @@
  * it is, because it may be flooded to others. Prepared and plain frames go out in one sequence, in the
  * order given.
  *
- * Accounts, per queue and exactly: frames given + segmented = stats.packets + all of stats.drops.
+ * Accounts, per queue and exactly: frames given + segmented = stats.packets + all of stats.drops + those
+ * that the driver keeps for now.
  * When the receiver runs full, the rest of the call is lost as tx_full at once and nothing more is
  * prepared for it: a sender that asks for tiny segments cannot make us cut more than its receiver
  * takes.

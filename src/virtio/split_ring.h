@@ -1,12 +1,15 @@
 /*
- * What the receiving and the transmitting half of the device side share: how entries are taken from
- * the available ring and put into the used ring. Private to this folder.
+ * The split format of a virtqueue, device side (virtio 1.2, 2.7): how entries are taken from the
+ * available ring and put into the used ring. Used through vq_ring.h.
+ *
+ * Used elements are written as the entries are taken, while their line is still on its way from the
+ * guest's core, and published together by one store of the used index.
  */
 #ifndef HG_VIRTIO_SPLIT_RING_H
 #define HG_VIRTIO_SPLIT_RING_H
 
 #include "base/shm.h"
-#include "virtio/vq_dev.h"
+#include "virtio/vq_slot.h"
 
 /* A descriptor, loaded once. Two loads that the compiler may not repeat; a driver that changes a
  * posted descriptor between them gets a mixture of its own making, which is checked like any other. */
@@ -23,107 +26,72 @@ static inline struct hg_desc split_load_desc(const uint8_t *table, uint32_t inde
     };
 }
 
-/* Breaks the ring: from now on it gives and takes nothing. */
-static inline void split_break(struct hg_vq_dev *ring, enum hg_vring_fault fault, uint64_t value)
-{
-    atomic_store_explicit(&ring->fault_value, value, memory_order_relaxed);
-    /* Pairs with control's acquire load of `fault`: it sees the value too. */
-    atomic_store_explicit(&ring->fault, fault, memory_order_release);
-}
-
-static inline bool split_broken(const struct hg_vq_dev *ring)
-{
-    return atomic_load_explicit(&ring->fault, memory_order_relaxed) != HG_VRING_OK;
-}
-
-/* How many entries of the available ring may be taken, at most `want`. Loads the guest's index only
+/* How many entries are available behind the next `skip` ones, at most `want`. Loads the guest's index only
  * when the last one loaded does not suffice. */
-static inline unsigned split_available(struct hg_vq_dev *ring, unsigned want)
+static inline unsigned split_available(struct hg_vq_dev *ring, unsigned skip, unsigned want)
 {
     unsigned ready = (uint16_t)(ring->avail_idx - ring->last_avail);
 
-    if (ready < want) {
+    if (ready < skip + want) {
         ring->avail_idx = hg_shm_load16_acquire(ring->avail + offsetof(struct hg_avail, idx));
         ready = (uint16_t)(ring->avail_idx - ring->last_avail);
         if (hg_unlikely(ready > ring->num)) {
-            split_break(ring, HG_VRING_AVAIL_JUMP, ring->avail_idx);
+            vq_break(ring, HG_VRING_AVAIL_JUMP, ring->avail_idx);
             return 0;
         }
     }
-    return hg_likely(!split_broken(ring)) ? hg_min_u32(ready, want) : 0;
+    return ready > skip ? hg_min_u32(ready - skip, want) : 0;
 }
 
-/* The head that entry `position` of the available ring names; the caller checks its range. */
-static inline uint16_t split_load_head(const struct hg_vq_dev *ring, uint16_t position)
+/* The head that entry `at` of the available ring names; the caller checks its range. */
+static inline uint16_t split_load_head(const struct hg_vq_dev *ring, uint16_t at)
 {
     return hg_shm_load16(ring->avail + offsetof(struct hg_avail, ring) +
-                         sizeof(uint16_t) * (position & (ring->num - 1u)));
+                         sizeof(uint16_t) * (at & (ring->num - 1u)));
 }
 
-/* An entry of the available ring that has been looked at, not taken. `simple`: one buffer of the right
- * direction, contiguous here, is all there is; else host and len are not set. */
-struct split_slot {
-    uint8_t *host;
-    uint32_t len;
-    uint16_t head;
-    bool simple;
-};
-
-/*
- * Looks at up to `want` entries from last_avail on, at most HG_BURST_N, and returns how many are there.
- * Two passes, each of which starts the transfers that what follows waits for: heads, then descriptors
- * and their translation, with hints at the first two lines of each buffer. A head out of range breaks
- * the ring when its turn comes: what stands before it is good.
- */
-static inline unsigned split_look_ahead(struct hg_vq_dev *ring, struct split_slot *slot,
-                                        unsigned want, enum hg_perm perm)
+/* The first of two passes over the next entries: their heads. A head out of range breaks the ring when
+ * its turn comes: what stands before it is good. */
+static inline unsigned split_look_heads(struct hg_vq_dev *ring, struct vq_slot *slot, unsigned want)
 {
-    uint16_t plain = perm == HG_PERM_WRITE ? HG_DESC_F_WRITE : 0;
-    unsigned n = split_available(ring, want);
+    unsigned n = split_available(ring, 0, want);
 
     for (unsigned i = 0; i < n; i++) {
         uint16_t head = split_load_head(ring, (uint16_t)(ring->last_avail + i));
 
         if (hg_unlikely(head >= ring->num)) {
             if (i == 0)
-                split_break(ring, HG_VRING_HEAD_RANGE, head);
-            n = i;
-            break;
+                vq_break(ring, HG_VRING_HEAD_RANGE, head);
+            return i;
         }
         hg_shm_expect_read(ring->desc + (size_t)head * sizeof(struct hg_desc));
-        slot[i].head = head;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        struct hg_desc desc = split_load_desc(ring->desc, slot[i].head);
-        uint8_t *host;
-
-        slot[i].simple =
-            hg_likely(desc.flags == plain && desc.len != 0) &&
-            hg_space_at(ring->space, &ring->hint, desc.addr, desc.len, perm, &host) == desc.len;
-        if (hg_unlikely(!slot[i].simple))
-            continue;
-        if (perm == HG_PERM_WRITE) {
-            hg_shm_expect_write(host);
-            hg_shm_expect_write(host + HG_CACHE_LINE_BYTES);
-        } else {
-            hg_shm_expect_read(host);
-            hg_shm_expect_read(host + HG_CACHE_LINE_BYTES);
-        }
-        slot[i].host = host;
-        slot[i].len = desc.len;
+        slot[i].id = head;
     }
     return n;
 }
 
-/* Puts one element into the used ring without publishing it. */
-static inline void split_put_used(struct hg_vq_dev *ring, uint16_t head, uint32_t len)
+/* The second: the descriptor of a head. `plain` are the flags of a buffer that is all there is. */
+static inline void split_look(const struct hg_vq_dev *ring, uint16_t plain, struct vq_slot *slot)
+{
+    struct hg_desc desc = split_load_desc(ring->desc, slot->id);
+
+    slot->addr = desc.addr;
+    slot->len = desc.len;
+    slot->simple = vq_is_simple(desc.flags == plain, desc.len);
+    slot->desc_n = 1;
+}
+
+/* Puts one element into the used ring without publishing it: for `entry_n` entries when it stands for a
+ * batch of which it is the last (2.7.9). */
+static inline void split_put_used(struct hg_vq_dev *ring, uint16_t head, uint16_t entry_n,
+                                  uint32_t len)
 {
     struct hg_used_elem elem = {.id = head, .len = len};
 
     hg_shm_out(ring->used + offsetof(struct hg_used, ring) +
                    sizeof(elem) * (ring->used_idx & (ring->num - 1u)),
                &elem, sizeof(elem));
-    ring->used_idx++;
+    ring->used_idx = (uint16_t)(ring->used_idx + entry_n);
 }
 
 /* Publishes the used elements put so far; returns whether the guest must be notified of them. */
@@ -144,20 +112,38 @@ static inline bool split_publish_used(struct hg_vq_dev *ring)
         ring->used_idx, old);
 }
 
-/* A chain of descriptors as a list of pieces that are contiguous here. */
-enum split_walk {
-    SPLIT_WALK_OK,
-    SPLIT_WALK_BAD_ADDRESS, /* this frame is lost; the chain can be returned */
-    SPLIT_WALK_BROKEN,      /* the ring is broken */
-};
+static inline uint8_t *split_avail_event(const struct hg_vq_dev *ring)
+{
+    return ring->used + offsetof(struct hg_used, ring) + sizeof(struct hg_used_elem) * ring->num;
+}
 
-/*
- * Walks the chain that starts at `head`, checks every descriptor of it, and translates its buffers
- * into at most `room` pieces; one that needs more counts as a bad address. `perm` is the direction
- * that all of them must have. Sets *piece_n and *bytes, the sum of their lengths, which cannot overflow.
- */
-enum split_walk split_walk_chain(struct hg_vq_dev *ring, uint16_t head, enum hg_perm perm,
-                                 struct hg_seg *piece, unsigned room, unsigned *piece_n,
-                                 uint64_t *bytes);
+/* Has the guest kick for the entry at that position, then looks whether it is there. */
+static inline bool split_arm(struct hg_vq_dev *ring, uint16_t at)
+{
+    if (ring->event_idx)
+        hg_shm_store16(split_avail_event(ring), at);
+    else
+        hg_shm_store16(ring->used, 0);
+    hg_shm_publish_then_look();
+    return hg_shm_load16(ring->avail + offsetof(struct hg_avail, idx)) != at;
+}
+
+static inline void split_disarm(struct hg_vq_dev *ring)
+{
+    /* With event indices the wish lies behind us as soon as we take the next frame. */
+    if (ring->event_idx)
+        hg_shm_store16(split_avail_event(ring), (uint16_t)(ring->last_avail - 1));
+    else
+        hg_shm_store16(ring->used, HG_USED_F_NO_NOTIFY);
+}
+
+static inline void split_start(struct hg_vq_dev *ring, uint32_t base)
+{
+    ring->last_avail = (uint16_t)base;
+    ring->avail_idx = (uint16_t)base;
+    /* A driver that starts anew and one that hands a ring over both leave the used index where the
+     * device must go on. */
+    ring->used_idx = hg_shm_load16(ring->used + offsetof(struct hg_used, idx));
+}
 
 #endif

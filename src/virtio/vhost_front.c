@@ -12,6 +12,7 @@
 
 #include "base/bits.h"
 #include "virtio/features.h"
+#include "virtio/vhost_front_iommu.h"
 #include "virtio/virtio.h"
 
 enum step_kind {
@@ -26,6 +27,7 @@ enum {
     STEP_GET_PROTOCOL,
     STEP_SET_PROTOCOL,
     STEP_GET_QUEUE_NUM,
+    STEP_SET_CHANNEL,
     STEP_SET_OWNER,
     STEP_SET_FEATURES,
     STEP_SET_MEM_TABLE,
@@ -34,6 +36,7 @@ enum {
     STEP_SET_ADDR,
     STEP_SET_CALL,
     STEP_SET_KICK,
+    STEP_MAP_RING, /* as QEMU does, so that the first burst finds the used rings mapped */
     STEP_ENABLE,
     STEP_UP, /* no message: the rings run */
     STEP_GET_BASE,
@@ -49,6 +52,7 @@ static const struct {
     [STEP_GET_PROTOCOL] = {HG_VHOST_GET_PROTOCOL_FEATURES, ASK, sizeof(uint64_t)},
     [STEP_SET_PROTOCOL] = {HG_VHOST_SET_PROTOCOL_FEATURES, TELL, 0},
     [STEP_GET_QUEUE_NUM] = {HG_VHOST_GET_QUEUE_NUM, ASK, sizeof(uint64_t)},
+    [STEP_SET_CHANNEL] = {HG_VHOST_SET_BACKEND_REQ_FD, TELL, 0},
     [STEP_SET_OWNER] = {HG_VHOST_SET_OWNER, TELL, 0},
     [STEP_SET_FEATURES] = {HG_VHOST_SET_FEATURES, TELL, 0},
     [STEP_SET_MEM_TABLE] = {HG_VHOST_SET_MEM_TABLE, TELL, 0},
@@ -57,6 +61,7 @@ static const struct {
     [STEP_SET_ADDR] = {HG_VHOST_SET_VRING_ADDR, TELL_RING, 0},
     [STEP_SET_CALL] = {HG_VHOST_SET_VRING_CALL, TELL_RING, 0},
     [STEP_SET_KICK] = {HG_VHOST_SET_VRING_KICK, TELL_RING, 0},
+    [STEP_MAP_RING] = {HG_VHOST_IOTLB_MSG, TELL_RING, 0},
     [STEP_ENABLE] = {HG_VHOST_SET_VRING_ENABLE, TELL_RING, 0},
     [STEP_GET_BASE] = {HG_VHOST_GET_VRING_BASE, ASK_RING, sizeof(struct hg_vhost_vring_state)},
 };
@@ -78,9 +83,20 @@ static bool applies(const struct hg_vhost_front *front, unsigned step)
         return (front->features & HG_BIT(HG_VHOST_USER_F_PROTOCOL_FEATURES)) != 0;
     case STEP_GET_QUEUE_NUM:
         return agreed(front, HG_VHOST_PROTOCOL_F_MQ);
+    case STEP_SET_CHANNEL:
+    case STEP_MAP_RING:
+        return front_iommu_agreed(front);
     default:
         return true;
     }
+}
+
+/* Where an empty ring stands: of a packed one, both places are 0 and both wrap counters 1. */
+static uint32_t ring_base(const struct hg_vhost_front *front)
+{
+    bool packed = (front->features & HG_BIT(HG_VIRTIO_F_RING_PACKED)) != 0;
+
+    return packed ? (uint32_t)HG_PACKED_WRAP << 16 | HG_PACKED_WRAP : 0;
 }
 
 static void describe_memory(const struct hg_vhost_front_plan *plan, struct hg_vhost_msg *msg)
@@ -116,6 +132,8 @@ static int compose(const struct hg_vhost_front *front, struct hg_vhost_msg *msg)
         msg->state = (struct hg_vhost_vring_state){.index = index, .num = ring->num};
         return -1;
     case STEP_SET_BASE:
+        msg->state = (struct hg_vhost_vring_state){.index = index, .num = ring_base(front)};
+        return -1;
     case STEP_GET_BASE:
         msg->state = (struct hg_vhost_vring_state){.index = index, .num = 0};
         return -1;
@@ -127,6 +145,13 @@ static int compose(const struct hg_vhost_front *front, struct hg_vhost_msg *msg)
             .index = index, .desc = ring->desc, .used = ring->used, .avail = ring->avail};
         msg->hdr.size = sizeof(msg->addr);
         return -1;
+    case STEP_MAP_RING:
+        msg->iotlb = front_iommu_map_ring(front, index);
+        msg->hdr.size = sizeof(msg->iotlb);
+        return -1;
+    case STEP_SET_CHANNEL:
+        msg->hdr.size = 0;
+        return front->iommu.their_fd;
     case STEP_SET_CALL:
         msg->u64 = index;
         return ring->call_fd;
@@ -145,6 +170,7 @@ static int send_step(struct hg_vhost_front *front, struct hg_err *err)
         .hdr = {.request = steps[front->step].request, .flags = HG_VHOST_VERSION}};
     enum step_kind kind = steps[front->step].kind;
     int fd = compose(front, &msg);
+    int rc;
     /* SET_PROTOCOL_FEATURES is what switches acknowledgements on. */
     bool acked = (kind == TELL || kind == TELL_RING) && front->step != STEP_SET_PROTOCOL &&
                  agreed(front, HG_VHOST_PROTOCOL_F_REPLY_ACK);
@@ -153,7 +179,11 @@ static int send_step(struct hg_vhost_front *front, struct hg_err *err)
         msg.hdr.flags |= HG_VHOST_NEED_REPLY;
     if (acked || kind == ASK || kind == ASK_RING)
         front->awaited = msg.hdr.request;
-    return hg_vhost_send(&front->conn, &msg, &fd, fd >= 0 ? 1 : 0, err);
+    front->awaited_after = front->iommu.sent_n;
+    rc = hg_vhost_send(&front->conn, &msg, &fd, fd >= 0 ? 1 : 0, err);
+    if (front->step == STEP_SET_CHANNEL)
+        front_iommu_sent(front);
+    return rc;
 }
 
 /* Goes to the next step that applies, or to the next ring of this one. */
@@ -203,6 +233,7 @@ static uint64_t drop_dependents(uint64_t features)
         {HG_VIRTIO_NET_F_GUEST_TSO6, HG_VIRTIO_NET_F_GUEST_CSUM},
         {HG_VIRTIO_NET_F_HOST_TSO4, HG_VIRTIO_NET_F_CSUM},
         {HG_VIRTIO_NET_F_HOST_TSO6, HG_VIRTIO_NET_F_CSUM},
+        {HG_VIRTIO_F_IN_ORDER, HG_VIRTIO_F_RING_PACKED}, /* our own choice: see drv.h */
     };
     uint64_t guest_tso = HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO4) | HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO6);
     uint64_t host_tso = HG_BIT(HG_VIRTIO_NET_F_HOST_TSO4) | HG_BIT(HG_VIRTIO_NET_F_HOST_TSO6);
@@ -235,7 +266,16 @@ static int take_features(struct hg_vhost_front *front, uint64_t offered, struct 
         wanted &= ~front->plan->features_merged;
     front->features = drop_dependents(offered & wanted);
     front->pair_n = 1; /* until the back-end says that it has more */
+    if ((offered & HG_BIT(HG_VHOST_USER_F_PROTOCOL_FEATURES)) == 0)
+        return front_iommu_open(front, err); /* which cannot do without them */
     return 0;
+}
+
+static int take_protocol(struct hg_vhost_front *front, uint64_t offered, struct hg_err *err)
+{
+    front->protocol = offered & (front_iommu_agreed(front) ? PROTOCOL_WANTED | FRONT_IOMMU_PROTOCOL
+                                                           : PROTOCOL_WANTED);
+    return front_iommu_open(front, err);
 }
 
 /* What an answer says. */
@@ -246,8 +286,7 @@ static int take_answer(struct hg_vhost_front *front, const struct hg_vhost_msg *
     case STEP_GET_FEATURES:
         return take_features(front, msg->u64, err);
     case STEP_GET_PROTOCOL:
-        front->protocol = msg->u64 & PROTOCOL_WANTED;
-        return 0;
+        return take_protocol(front, msg->u64, err);
     case STEP_GET_QUEUE_NUM:
         if (msg->u64 == 0)
             return hg_err_set(err, EPROTO, "the back-end has no queues");
@@ -270,7 +309,10 @@ static int take_message(struct hg_vhost_front *front, struct hg_err *err)
 {
     const struct hg_vhost_msg *msg = &front->conn.in;
     uint32_t bytes;
+    int rc;
 
+    if (front_iommu_awaits(front))
+        return front_iommu_take_ack(front, msg, err);
     if (front->awaited == 0 || msg->hdr.request != front->awaited ||
         !(msg->hdr.flags & HG_VHOST_REPLY))
         return hg_err_set(err, EPROTO, "the back-end sent %s, expected %s",
@@ -282,7 +324,12 @@ static int take_message(struct hg_vhost_front *front, struct hg_err *err)
     if (msg->hdr.size != bytes)
         return hg_err_set(err, EPROTO, "the answer to %s has %u bytes, expected %u",
                           hg_vhost_request_name(front->awaited), msg->hdr.size, bytes);
-    return take_answer(front, msg, err);
+    rc = take_answer(front, msg, err);
+    if (rc == 0) {
+        front->awaited = 0;
+        next_step(front);
+    }
+    return rc;
 }
 
 int hg_vhost_front_run(struct hg_vhost_front *front, struct hg_err *err)
@@ -296,11 +343,9 @@ int hg_vhost_front_run(struct hg_vhost_front *front, struct hg_err *err)
         hg_vhost_next(&front->conn);
         if (rc != 0)
             return rc;
-        front->awaited = 0;
-        next_step(front);
         rc = advance(front, err);
     }
-    return rc;
+    return rc == 0 ? front_iommu_run(front, err) : rc;
 }
 
 int hg_vhost_front_start(struct hg_vhost_front *front, int fd,
@@ -312,6 +357,7 @@ int hg_vhost_front_start(struct hg_vhost_front *front, int fd,
         .conn = {.fd = fd},
         .step = STEP_GET_FEATURES,
     };
+    front_iommu_init(front);
     return hg_vhost_front_run(front, err);
 }
 
@@ -325,7 +371,7 @@ int hg_vhost_front_stop(struct hg_vhost_front *front, struct hg_err *err)
 
 bool hg_vhost_front_wants_write(const struct hg_vhost_front *front)
 {
-    return hg_vhost_wants_write(&front->conn);
+    return hg_vhost_wants_write(&front->conn) || hg_vhost_wants_write(&front->iommu.conn);
 }
 
 const char *hg_vhost_front_awaits(const struct hg_vhost_front *front)
@@ -339,4 +385,5 @@ void hg_vhost_front_close(struct hg_vhost_front *front)
     if (front->conn.fd >= 0)
         close(front->conn.fd);
     front->conn.fd = -1;
+    front_iommu_close(front);
 }

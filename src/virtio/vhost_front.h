@@ -10,12 +10,18 @@
  *   STOPPING     asked for by hg_vhost_front_stop(): GET_VRING_BASE for each ring
  *   STOPPED      the back-end has let go of the rings
  *
+ * With ACCESS_PLATFORM the front-end is a virtual IOMMU too. Every address that the back-end gets from
+ * rings, and those of the rings, are IOVAs; what they mean the plan's owner says, when the back-end asks for
+ * it (MISS, on a second socket that the back-end asks on) or by himself. What he takes back is taken
+ * back when INVALIDATE is acknowledged. Messages of this kind are sent at any time and in any number, not
+ * one step after the other, and acknowledged in their order: the owner counts them.
+ *
  * The back-end is another process and may be hostile: every reply is checked against the request that
  * it answers, and a message that nobody asked for ends the session. It is told addresses of our own
  * choice (`mem_addr`), never those of this process.
  *
  * Source: QEMU's "Vhost-user Protocol", sections "Starting and stopping rings", "Multiple queue
- * support", "Protocol features". Control only.
+ * support", "IOMMU support", "Back-end communication", "Protocol features". Control only.
  */
 #ifndef HG_VIRTIO_VHOST_FRONT_H
 #define HG_VIRTIO_VHOST_FRONT_H
@@ -26,11 +32,14 @@
 #include "base/err.h"
 #include "virtio/vhost_msg.h"
 
-enum { HG_VHOST_FRONT_PAIRS_MAX = 16 };
+enum {
+    HG_VHOST_FRONT_PAIRS_MAX = 16,
+    HG_VHOST_FRONT_IOTLB_MAX = 256, /* UPDATEs and INVALIDATEs that wait for acknowledgement */
+};
 
 /* One ring: ring 2k receives, ring 2k + 1 transmits for pair k. */
 struct hg_vhost_front_ring {
-    uint64_t desc; /* addresses inside the plan's memory */
+    uint64_t desc; /* addresses inside the plan's memory, or IOVAs */
     uint64_t avail;
     uint64_t used;
     uint16_t num;
@@ -48,6 +57,12 @@ struct hg_vhost_front_plan {
     uint64_t mem_bytes;
     unsigned pair_n;
     struct hg_vhost_front_ring ring[2 * HG_VHOST_FRONT_PAIRS_MAX];
+
+    /* The virtual IOMMU, if features_needed has ACCESS_PLATFORM. Fills in the iova, size, user_addr (one
+     * inside the memory) and perm of the page that holds `iova`; false if there is none that the device
+     * may access so. Called by _run, also for addresses of a hostile back-end's choice; rings are mapped. */
+    bool (*translate)(void *ctx, uint64_t iova, uint8_t perm, struct hg_vhost_iotlb *page);
+    void *translate_ctx;
 };
 
 enum hg_vhost_front_state {
@@ -55,6 +70,16 @@ enum hg_vhost_front_state {
     HG_VHOST_FRONT_UP,
     HG_VHOST_FRONT_STOPPING,
     HG_VHOST_FRONT_STOPPED,
+};
+
+struct hg_vhost_front_iommu {
+    struct hg_vhost_conn conn; /* on which the back-end asks; fd -1: there is no virtual IOMMU */
+    int their_fd;              /* its other end, until the back-end has it */
+    uint64_t sent_n;           /* UPDATEs and INVALIDATEs */
+    uint64_t acked_n;          /* of them: the k-th that was sent is done when this is k or more */
+    uint64_t misses_n;
+    uint64_t unmapped_n; /* of them, not answered: nothing is mapped there */
+    uint64_t access_fails_n;
 };
 
 struct hg_vhost_front {
@@ -68,6 +93,8 @@ struct hg_vhost_front {
     unsigned step_ring; /* the ring it is about */
     uint32_t awaited;   /* request that a reply is outstanding for, or 0 */
     uint64_t protocol;  /* protocol features agreed on */
+    struct hg_vhost_front_iommu iommu;
+    uint64_t awaited_after; /* the awaited reply comes behind that many of iommu.acked_n */
 };
 
 /* Starts a session on a connected, non-blocking socket; the session owns it from now on, also on
@@ -82,7 +109,23 @@ int hg_vhost_front_run(struct hg_vhost_front *front, struct hg_err *err);
 /* Asks the back-end to let go of the rings. In state UP only; the rings' user has stopped. As _run. */
 int hg_vhost_front_stop(struct hg_vhost_front *front, struct hg_err *err);
 
-/* Whether _run is to be called when the socket is writable. */
+/*
+ * Sends an UPDATE or an INVALIDATE, as `type` says; its number is iommu.sent_n then. 0, or a negative errno with
+ * *err: -EAGAIN while HG_VHOST_FRONT_IOTLB_MAX of them are not acknowledged, else as _run.
+ */
+int hg_vhost_front_iotlb(struct hg_vhost_front *front, const struct hg_vhost_iotlb *iotlb,
+                         struct hg_err *err);
+
+/* How many more can be sent now. */
+unsigned hg_vhost_front_iotlb_room(const struct hg_vhost_front *front);
+
+/* The second socket on which _run reads, or -1. */
+static inline int hg_vhost_front_channel(const struct hg_vhost_front *front)
+{
+    return front->iommu.conn.fd;
+}
+
+/* Whether _run is to be called when the sockets are writable. */
 bool hg_vhost_front_wants_write(const struct hg_vhost_front *front);
 
 /* The request whose answer is awaited, by name, or NULL. */

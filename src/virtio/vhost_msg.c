@@ -1,7 +1,12 @@
 /*
- * Framing. A message is a header of 12 bytes and as many bytes of payload as it says. Never more than
- * the message under way is read from the socket, so a descriptor that arrives belongs to that message,
- * whichever of its bytes the sender attached it to.
+ * Framing. A message is a header of 12 bytes and as many bytes of payload as it says. One system call
+ * reads whatever is there, up to HG_VHOST_AHEAD_BYTES, and messages are cut from that: several short
+ * ones that arrive together cost one call.
+ *
+ * Descriptors. A read of a stream socket ends with the bytes that descriptors were attached to: what
+ * was sent later is left for the next one (unix(7), and the kernel's unix_stream_read_generic()). A
+ * front-end attaches them to the message that they belong to, which is therefore the last one, whole
+ * or in part, of the bytes that were read with them. So that is who gets them.
  *
  * The wire has no padding between header and payload and struct hg_vhost_msg has: the two parts are
  * always moved separately. in_bytes and out_bytes count bytes of the wire.
@@ -52,8 +57,8 @@ static bool keep_fds(struct hg_vhost_conn *conn, struct msghdr *msg)
             int fd;
 
             memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-            if (conn->in_fd_n < HG_VHOST_FDS_MAX) {
-                conn->in_fd[conn->in_fd_n++] = fd;
+            if (conn->ahead_fd_n < HG_VHOST_FDS_MAX) {
+                conn->ahead_fd[conn->ahead_fd_n++] = fd;
             } else {
                 close(fd);
                 fit = false;
@@ -63,11 +68,18 @@ static bool keep_fds(struct hg_vhost_conn *conn, struct msghdr *msg)
     return fit;
 }
 
-/* Reads up to `len` bytes. Returns how many came, 0 when none are there now, or a negative errno. */
-static ssize_t read_some(struct hg_vhost_conn *conn, void *to, size_t len, struct hg_err *err)
+static int too_many_fds(struct hg_err *err)
+{
+    return hg_err_set(err, EPROTO, "more than %d file descriptors came with one message",
+                      HG_VHOST_FDS_MAX);
+}
+
+/* Reads what is there, when all that was read before has been used. Returns how many bytes came, 0
+ * when none are there now, or a negative errno. */
+static ssize_t read_ahead(struct hg_vhost_conn *conn, struct hg_err *err)
 {
     union control control;
-    struct iovec iov = {to, len};
+    struct iovec iov = {conn->ahead, sizeof(conn->ahead)};
     struct msghdr msg = {
         .msg_iov = &iov,
         .msg_iovlen = 1,
@@ -84,14 +96,37 @@ static ssize_t read_some(struct hg_vhost_conn *conn, void *to, size_t len, struc
     if (n < 0)
         return hg_err_set(err, errno, "cannot receive: %s", strerror(errno));
     if (!keep_fds(conn, &msg))
-        return hg_err_set(err, EPROTO, "more than %d file descriptors came with one message",
-                          HG_VHOST_FDS_MAX);
+        return too_many_fds(err);
     if (n == 0)
         return hg_err_set(err, ECONNRESET,
                           conn->in_bytes == 0 ? "the peer closed the connection"
                                               : "the peer closed the connection inside a message");
-    conn->in_bytes += (size_t)n;
+    conn->ahead_at = 0;
+    conn->ahead_n = (size_t)n;
     return n;
+}
+
+/* Moves up to `len` of the bytes read ahead to the message under way. */
+static void take_ahead(struct hg_vhost_conn *conn, void *to, size_t len)
+{
+    size_t n = conn->ahead_n - conn->ahead_at;
+
+    if (n > len)
+        n = len;
+    memcpy(to, conn->ahead + conn->ahead_at, n);
+    conn->ahead_at += n;
+    conn->in_bytes += n;
+}
+
+/* Gives the descriptors that were read with the last bytes to the message that has those bytes. */
+static int hand_fds(struct hg_vhost_conn *conn, struct hg_err *err)
+{
+    if (conn->ahead_fd_n > HG_VHOST_FDS_MAX - conn->in_fd_n)
+        return too_many_fds(err);
+    memcpy(conn->in_fd + conn->in_fd_n, conn->ahead_fd, conn->ahead_fd_n * sizeof(int));
+    conn->in_fd_n += conn->ahead_fd_n;
+    conn->ahead_fd_n = 0;
+    return 0;
 }
 
 static int check_hdr(const struct hg_vhost_hdr *hdr, struct hg_err *err)
@@ -106,39 +141,64 @@ static int check_hdr(const struct hg_vhost_hdr *hdr, struct hg_err *err)
     return 0;
 }
 
+/* Cuts the message under way from what was read ahead. Returns 1 when it is whole, 0 when more must be
+ * read, or a negative errno. */
+static int assemble(struct hg_vhost_conn *conn, struct hg_err *err)
+{
+    int rc;
+
+    if (conn->in_bytes < HDR_BYTES) {
+        take_ahead(conn, (uint8_t *)&conn->in.hdr + conn->in_bytes, HDR_BYTES - conn->in_bytes);
+        rc = conn->in_bytes == HDR_BYTES ? check_hdr(&conn->in.hdr, err) : 0;
+        if (rc != 0)
+            return rc;
+    }
+    if (conn->in_bytes >= HDR_BYTES)
+        take_ahead(conn, conn->in.bytes + (conn->in_bytes - HDR_BYTES),
+                   HDR_BYTES + conn->in.hdr.size - conn->in_bytes);
+    if (conn->ahead_at == conn->ahead_n && conn->ahead_fd_n != 0) {
+        rc = hand_fds(conn, err);
+        if (rc != 0)
+            return rc;
+    }
+    return conn->in_bytes >= HDR_BYTES && conn->in_bytes == HDR_BYTES + conn->in.hdr.size;
+}
+
 /* The steps of hg_vhost_recv(), which cleans up behind a failure. */
 static int recv_message(struct hg_vhost_conn *conn, struct hg_err *err)
 {
-    ssize_t n;
+    for (;;) {
+        int rc = assemble(conn, err);
 
-    while (conn->in_bytes < HDR_BYTES) {
-        n = read_some(conn, (uint8_t *)&conn->in.hdr + conn->in_bytes, HDR_BYTES - conn->in_bytes,
-                      err);
-        if (n <= 0)
-            return (int)n;
-        if (conn->in_bytes == HDR_BYTES) {
-            int rc = check_hdr(&conn->in.hdr, err);
+        if (rc != 0)
+            return rc;
+        rc = (int)read_ahead(conn, err);
+        if (rc <= 0)
+            return rc;
+    }
+}
 
-            if (rc != 0)
-                return rc;
-        }
-    }
-    while (conn->in_bytes < HDR_BYTES + conn->in.hdr.size) {
-        n = read_some(conn, conn->in.bytes + (conn->in_bytes - HDR_BYTES),
-                      HDR_BYTES + conn->in.hdr.size - conn->in_bytes, err);
-        if (n <= 0)
-            return (int)n;
-    }
-    return 1;
+static void drop_ahead(struct hg_vhost_conn *conn)
+{
+    close_all(conn->ahead_fd, conn->ahead_fd_n);
+    conn->ahead_fd_n = 0;
+    conn->ahead_at = conn->ahead_n = 0;
 }
 
 int hg_vhost_recv(struct hg_vhost_conn *conn, struct hg_err *err)
 {
     int rc = recv_message(conn, err);
 
-    if (rc < 0)
+    if (rc < 0) {
         hg_vhost_next(conn);
+        drop_ahead(conn);
+    }
     return rc;
+}
+
+bool hg_vhost_has_ahead(const struct hg_vhost_conn *conn)
+{
+    return conn->ahead_at != conn->ahead_n;
 }
 
 void hg_vhost_next(struct hg_vhost_conn *conn)
@@ -191,7 +251,8 @@ static ssize_t write_some(int socket, struct iovec *iov, size_t iov_n, const int
 }
 
 /* Duplicates descriptors so that they can wait in front of the bytes that are queued next. */
-static int queue_fds(struct hg_vhost_conn *conn, const int *fds, unsigned fd_n, struct hg_err *err)
+static int queue_fds(struct hg_vhost_conn *conn, const int *fds, unsigned fd_n, size_t bytes,
+                     struct hg_err *err)
 {
     if (conn->out_fd_n != 0)
         return hg_err_set(err, ENOBUFS, "the peer does not read: descriptors wait already");
@@ -207,6 +268,7 @@ static int queue_fds(struct hg_vhost_conn *conn, const int *fds, unsigned fd_n, 
     }
     conn->out_fd_n = fd_n;
     conn->out_fd_at = conn->out_bytes;
+    conn->out_fd_bytes = bytes;
     return 0;
 }
 
@@ -224,16 +286,34 @@ static void queue_bytes(struct hg_vhost_conn *conn, const struct hg_vhost_msg *m
     memcpy(to, msg->bytes + (from - HDR_BYTES), HDR_BYTES + msg->hdr.size - from);
 }
 
-int hg_vhost_send(struct hg_vhost_conn *conn, const struct hg_vhost_msg *msg, const int *fds,
-                  unsigned fd_n, struct hg_err *err)
+static int check_room(const struct hg_vhost_conn *conn, const struct hg_vhost_msg *msg,
+                      unsigned fd_n, struct hg_err *err)
 {
-    ssize_t sent = 0;
-
     if (msg->hdr.size > HG_VHOST_PAYLOAD_MAX || fd_n > HG_VHOST_FDS_MAX)
         return hg_err_set(err, EMSGSIZE, "%s with %u bytes and %u descriptors is too large",
                           hg_vhost_request_name(msg->hdr.request), msg->hdr.size, fd_n);
     if (HDR_BYTES + msg->hdr.size > HG_VHOST_OUT_MAX - conn->out_bytes)
         return hg_err_set(err, ENOBUFS, "the peer does not read: %zu bytes wait", conn->out_bytes);
+    return 0;
+}
+
+int hg_vhost_queue(struct hg_vhost_conn *conn, const struct hg_vhost_msg *msg, struct hg_err *err)
+{
+    int rc = check_room(conn, msg, 0, err);
+
+    if (rc == 0)
+        queue_bytes(conn, msg, 0);
+    return rc;
+}
+
+int hg_vhost_send(struct hg_vhost_conn *conn, const struct hg_vhost_msg *msg, const int *fds,
+                  unsigned fd_n, struct hg_err *err)
+{
+    ssize_t sent = 0;
+    int rc = check_room(conn, msg, fd_n, err);
+
+    if (rc != 0)
+        return rc;
     if (conn->out_bytes == 0) {
         struct iovec iov[] = {
             {(void *)(uintptr_t)&msg->hdr, HDR_BYTES},
@@ -245,8 +325,7 @@ int hg_vhost_send(struct hg_vhost_conn *conn, const struct hg_vhost_msg *msg, co
             return (int)sent;
     }
     if (sent == 0 && fd_n != 0) { /* else they went with the first byte */
-        int rc = queue_fds(conn, fds, fd_n, err);
-
+        rc = queue_fds(conn, fds, fd_n, HDR_BYTES + msg->hdr.size, err);
         if (rc != 0)
             return rc;
     }
@@ -264,7 +343,14 @@ int hg_vhost_flush(struct hg_vhost_conn *conn, struct hg_err *err)
     while (conn->out_bytes != 0) {
         bool with_fds = conn->out_fd_n != 0 && conn->out_fd_at == 0;
         bool before_fds = conn->out_fd_n != 0 && conn->out_fd_at != 0;
-        struct iovec iov = {conn->out, before_fds ? conn->out_fd_at : conn->out_bytes};
+        struct iovec iov = {conn->out, conn->out_bytes};
+
+        /* A message with descriptors travels alone, so that nobody takes them for another's. */
+        if (with_fds)
+            iov.iov_len = conn->out_fd_bytes;
+        else if (before_fds)
+            iov.iov_len = conn->out_fd_at;
+
         ssize_t n = write_some(conn->fd, &iov, 1, conn->out_fd, with_fds ? conn->out_fd_n : 0, err);
 
         if (n <= 0)
@@ -284,6 +370,7 @@ int hg_vhost_flush(struct hg_vhost_conn *conn, struct hg_err *err)
 void hg_vhost_conn_clear(struct hg_vhost_conn *conn)
 {
     hg_vhost_next(conn);
+    drop_ahead(conn);
     close_all(conn->out_fd, conn->out_fd_n);
     conn->out_fd_n = 0;
     conn->out_bytes = 0;

@@ -174,9 +174,19 @@ struct hg_vhost_msg {
 /* Bytes of one connection's output that may wait for a peer that does not read. */
 enum { HG_VHOST_OUT_MAX = 16384 };
 
+/* Bytes that are read at once, before it is known what they are. */
+enum { HG_VHOST_AHEAD_BYTES = 4096 };
+
 /* One end of a connection. All zero but fd is its initial state. */
 struct hg_vhost_conn {
     int fd; /* non-blocking; the owner opens and closes it */
+
+    /* Incoming: bytes that have been read and belong to no message yet, and what came with the last. */
+    uint8_t ahead[HG_VHOST_AHEAD_BYTES];
+    size_t ahead_at;
+    size_t ahead_n;
+    int ahead_fd[HG_VHOST_FDS_MAX];
+    unsigned ahead_fd_n;
 
     /* Incoming: what has arrived of the message under way. */
     struct hg_vhost_msg in;
@@ -189,17 +199,22 @@ struct hg_vhost_conn {
     size_t out_bytes;
     int out_fd[HG_VHOST_FDS_MAX]; /* duplicates of descriptors that wait with them, */
     unsigned out_fd_n;
-    size_t out_fd_at; /* and before which of the waiting bytes they go */
+    size_t out_fd_at;    /* before which of the waiting bytes they go, */
+    size_t out_fd_bytes; /* and how many of these are their message */
 };
 
 /*
- * Reads what is there, at most to the end of one message. Returns 1 when conn->in, in_fd and in_fd_n
+ * Gets the next message, from what was read before or from the socket. Returns 1 when conn->in, in_fd and in_fd_n
  * are a whole message, which stays until hg_vhost_next(); 0 when more must arrive; a negative errno
  * with *err when the stream is broken: -ECONNRESET at its end, -EPROTO for a wrong version, a payload
  * above HG_VHOST_PAYLOAD_MAX, too many descriptors or a truncated control message (received
  * descriptors are closed, none leaks). Never blocks. Control only.
  */
 int hg_vhost_recv(struct hg_vhost_conn *conn, struct hg_err *err);
+
+/* Whether bytes behind the current message have been read already: the socket does not become readable
+ * for them, so go on calling hg_vhost_recv() until it returns 0. */
+bool hg_vhost_has_ahead(const struct hg_vhost_conn *conn);
 
 /* Forgets the current message; closes those of its descriptors that nobody took. */
 void hg_vhost_next(struct hg_vhost_conn *conn);
@@ -215,6 +230,10 @@ int hg_vhost_take_fd(struct hg_vhost_conn *conn, unsigned i);
  */
 int hg_vhost_send(struct hg_vhost_conn *conn, const struct hg_vhost_msg *msg, const int *fds,
                   unsigned fd_n, struct hg_err *err);
+
+/* Queues a message without descriptors, to be sent with others by hg_vhost_flush(). Errors as
+ * hg_vhost_send(). */
+int hg_vhost_queue(struct hg_vhost_conn *conn, const struct hg_vhost_msg *msg, struct hg_err *err);
 
 /* Whether output waits for the socket to become writable, and the call to make when it is. */
 bool hg_vhost_wants_write(const struct hg_vhost_conn *conn);

@@ -39,6 +39,15 @@ enum {
 
 #define HG_BIT(n) (UINT64_C(1) << (n))
 
+enum { /* device status: virtio 1.2, 2.1 */
+       HG_VIRTIO_STATUS_ACKNOWLEDGE = 1,
+       HG_VIRTIO_STATUS_DRIVER = 2,
+       HG_VIRTIO_STATUS_DRIVER_OK = 4,
+       HG_VIRTIO_STATUS_FEATURES_OK = 8,
+       HG_VIRTIO_STATUS_NEEDS_RESET = 64,
+       HG_VIRTIO_STATUS_FAILED = 128,
+};
+
 /* Split virtqueue: virtio 1.2, 2.7. */
 enum {
     HG_DESC_F_NEXT = 1,

@@ -1,5 +1,5 @@
 /*
- * The device side of a split virtqueue (virtio 1.2, 2.7), as a network device uses it.
+ * The device side of a virtqueue, split (virtio 1.2, 2.7) or packed (2.8), as a network device uses it.
  *
  * Control sets a ring up while nobody uses it; then one worker at a time (for a ring that guests
  * transmit on) or the holder of the transmit queue's lock (for one they receive on) calls the
@@ -7,6 +7,11 @@
  * contradicts itself is broken, with a reason and the value that was wrong, and stands still until
  * the guest sets it up anew. An address that is not the guest's costs that frame alone: it is
  * counted, and the descriptor goes back.
+ *
+ * With an IOTLB an address may be unknown for now. A call that meets one stops there: nothing of that
+ * descriptor is consumed, `missing` is set, and what it lacks is asked for, together with what the
+ * buffers posted behind it lack (vq_ahead.c). Until something has been answered the ring is stalled: rx
+ * and tx return 0 and touch nothing.
  */
 #ifndef HG_VIRTIO_VQ_DEV_H
 #define HG_VIRTIO_VQ_DEV_H
@@ -14,6 +19,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/count.h"
+#include "iommu/iotlb.h"
 #include "iommu/space.h"
 #include "pkt/pkt.h"
 #include "pkt/stats.h"
@@ -27,19 +34,58 @@ enum hg_vring_fault {
     HG_VRING_CHAIN_LONG, /* a chain loops, or is longer than the ring or HG_CHAIN_SEGS_MAX */
     HG_VRING_INDIRECT,  /* indirect table nested, empty, not a multiple of 16 bytes, or with NEXT */
     HG_VRING_DIRECTION, /* a device-writable buffer on transmit or a read-only one on receive */
+    HG_VRING_CHAIN_CUT, /* packed: a descriptor inside a chain is not available */
+    HG_VRING_ID_RANGE,  /* packed: a buffer id is not below the ring's size */
     HG_VRING_FAULT_N
 };
 
 /* Short name of a fault, and a sentence. Static storage. */
 const char *hg_vring_fault_name(enum hg_vring_fault fault);
 
+enum {
+    HG_VQ_AHEAD_N = 256, /* entries behind the next one that are translated before their turn */
+    HG_VQ_SHADOW_N = 64, /* used descriptors of a packed ring that are written together */
+};
+
+/* What an IOTLB did for a ring, since the structure was all zero: starting a ring does not clear it. */
+struct hg_vq_iommu_stats {
+    struct hg_count hits;       /* buffers whose translation was there when a frame needed them */
+    struct hg_count ahead_hits; /* of these, some had been missing when they were looked at ahead */
+    struct hg_count stops;      /* calls that stopped at a missing translation */
+    struct hg_count faults[HG_IOMMU_FAULT_N];
+};
+
+/* How far the buffers behind the next one have been looked at. Positions as in `last_avail`. */
+struct hg_vq_ahead {
+    uint16_t next;    /* the first that has not been looked at */
+    uint16_t lacking; /* the first that lacked a translation, when `missing` */
+    bool missing;
+    uint16_t was_missing_n;
+    uint64_t answers;                         /* hg_iotlb_answers() before it was looked at */
+    uint64_t was_missing[HG_VQ_AHEAD_N / 64]; /* a bit for each position, modulo HG_VQ_AHEAD_N */
+};
+
+/* A used descriptor of a packed ring that is not written yet. */
+struct hg_vq_shadow {
+    uint16_t at; /* position */
+    uint16_t id;
+    uint32_t len;
+};
+
+/*
+ * Positions of a split ring count entries of its available and used rings, those of a packed one count
+ * descriptors; both go on and on, and the low bits are the place in the ring. Of a packed ring the bit
+ * above them tells the lap: the wrap counter is 1 while it is 0 (2.8.1).
+ */
 struct hg_vq_dev {
     /* Set by control, constant while the ring runs. */
     uint8_t *desc;
-    uint8_t *avail;
-    uint8_t *used;
+    uint8_t *avail;   /* packed: the driver's event structure */
+    uint8_t *used;    /* packed: the device's event structure */
     uint16_t num;     /* descriptors, a power of two */
     uint16_t hdr_len; /* bytes of virtio_net_hdr before each frame */
+    bool packed;
+    bool in_order; /* what has been read may be returned as one batch (2.7.9, 2.8.9) */
     bool event_idx;
     bool mergeable;
     bool indirect;
@@ -49,25 +95,34 @@ struct hg_vq_dev {
     int call_fd;          /* to interrupt the guest; -1: none */
 
     /* Of the ring's user. */
-    uint16_t last_avail; /* next entry of the available ring to take */
-    uint16_t avail_idx;  /* as last loaded from the guest */
-    uint16_t used_idx;   /* entries put into the used ring, published or not */
+    uint16_t last_avail; /* the next to take */
+    uint16_t avail_idx;  /* split: as last loaded from the guest */
+    uint16_t used_idx;   /* the next to return; what is before it may not be published yet */
     uint16_t used_published;
-    uint16_t signalled; /* used index at the last look at used_event */
-    bool armed;         /* the guest is asked to kick */
-    struct hg_hint hint;
+    uint16_t shadow_n;
     /* The last rx or tx stopped at a descriptor whose translation has been asked for. */
     bool missing;
+    struct hg_hint hint;
+    uint64_t answers; /* hg_iotlb_answers() before the call that stopped */
+    struct hg_vq_ahead ahead;
+    struct hg_vq_shadow shadow[HG_VQ_SHADOW_N];
 
-    /* Written by the user once, read by control: why the ring is broken, and the value. */
+    /* Written by the user, read by control. */
+    struct hg_vq_iommu_stats iommu;
+    /* Why the ring is broken, and the value: written once. */
     _Atomic uint32_t fault;
     _Atomic uint64_t fault_value;
 };
 
-/* Starts a ring at the index that SET_VRING_BASE gave; the set-up fields are filled. */
+/*
+ * Starts a ring where SET_VRING_BASE said; the set-up fields are filled. For a split ring that is the
+ * next available entry. For a packed one bits 0 to 14 are the next available descriptor, bit 15 is its
+ * wrap counter, and bits 16 to 31 say the same of the next used one; a front-end that leaves these 0
+ * means that nothing is outstanding.
+ */
 void hg_vq_dev_start(struct hg_vq_dev *ring, uint32_t base);
 
-/* The position for GET_VRING_BASE: the next available entry that has not been taken. */
+/* The position for GET_VRING_BASE, in the same form: the next that has not been taken. */
 uint32_t hg_vq_dev_base(const struct hg_vq_dev *ring);
 
 /*
@@ -79,13 +134,31 @@ uint32_t hg_vq_dev_base(const struct hg_vq_dev *ring);
 unsigned hg_vq_dev_rx(struct hg_vq_dev *ring, struct hg_burst *b, struct hg_queue_stats *stats);
 bool hg_vq_dev_rx_done(struct hg_vq_dev *ring);
 
-/* Writes frames into buffers that the guest has posted, as hg_txq.tx does. *notify says whether the
- * guest wants to be notified. */
+/*
+ * Writes frames into buffers that the guest has posted, as hg_txq.tx does. *notify says whether the
+ * guest wants to be notified. Returns how many were dealt with: fewer than n when the guest has not posted
+ * enough, or, with `missing` set, when the next buffer's translation has been asked for. Of a buffer that the
+ * IOTLB refuses the guest hears as one with 0 bytes in it, and the frame takes the next one.
+ */
 unsigned hg_vq_dev_tx(struct hg_vq_dev *ring, struct hg_pkt *const *pkts, unsigned n,
                       struct hg_queue_stats *stats, bool *notify);
 
+/*
+ * Asks for the translations that buffers posted and not yet taken lack, before a frame needs them: at most
+ * HG_VQ_AHEAD_N, in the direction of `perm`. Returns whether any is missing. Cheap when nothing has been
+ * posted or answered since the last call. Called by the ring's user, between rx_done and rx, or tx and tx.
+ */
+bool hg_vq_dev_ahead(struct hg_vq_dev *ring, enum hg_perm perm);
+
+/* Whether the ring stopped at a missing translation and nothing has been answered since: rx and tx would
+ * return 0. The ring's user. */
+bool hg_vq_dev_stalled(const struct hg_vq_dev *ring);
+
 /* Asks the guest to kick at its next frame, then looks: true if there is one already. */
 bool hg_vq_dev_arm(struct hg_vq_dev *ring);
+/* The same for buffers posted behind those that hg_vq_dev_ahead() has looked at, so that it is called again.
+ * Not when it has looked at as many as it may: then none is asked for. */
+bool hg_vq_dev_arm_posted(struct hg_vq_dev *ring);
 void hg_vq_dev_disarm(struct hg_vq_dev *ring);
 
 #endif

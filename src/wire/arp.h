@@ -20,7 +20,7 @@ enum {
     HG_ARP_BYTES = 28,
 };
 
-enum { HG_ARP_REQUEST = 1, HG_ARP_REPLY = 2 };
+enum { HG_ARP_REQUEST = 1, HG_ARP_REPLY = 2, HG_RARP_REQUEST = 3 };
 
 /* Whether the HG_ARP_BYTES at p speak of IPv4 over Ethernet. */
 static inline bool hg_arp_is_ip4(const uint8_t *p)

@@ -22,6 +22,7 @@ enum { /* the type field; a value below HG_ETHERTYPE_MIN is an 802.3 length */
        HG_ETHERTYPE_MIN = 0x0600,
        HG_ETHERTYPE_IP4 = 0x0800,
        HG_ETHERTYPE_ARP = 0x0806,
+       HG_ETHERTYPE_RARP = 0x8035,
        HG_ETHERTYPE_CTAG = 0x8100, /* customer VLAN tag */
        HG_ETHERTYPE_IP6 = 0x86dd,
        HG_ETHERTYPE_STAG = 0x88a8, /* service VLAN tag, the outer one of two */

@@ -79,8 +79,11 @@ static void transmitted_frames(void **state)
     sigbus_restore();
     for (unsigned n = 1; n <= 64; n *= 4) {
         for (unsigned i = 0; i < n; i++)
-            peer_transmit(attacker(), GUEST_TX, frame, sizeof(frame));
+            peer_write_desc(attacker(), GUEST_TX, (uint16_t)i,
+                            (struct hg_desc){BUFFER + i * 2048, 1512, 0, 0});
         resize(PEER_HALF_BYTES);
+        for (unsigned i = 0; i < n; i++)
+            peer_push_avail(attacker(), GUEST_TX, (uint16_t)i);
         peer_kick(attacker(), GUEST_TX);
         lose_the_session();
     }
@@ -94,9 +97,9 @@ static void the_borrowed_part_of_a_frame(void **state)
     memcpy((uint8_t *)peer_at(attacker(), 1 << 20) + HG_NET_HDR_BYTES, frame, 192);
     peer_write_desc(attacker(), GUEST_TX, 0, (struct hg_desc){1 << 20, 204, NEXT, 1});
     peer_write_desc(attacker(), GUEST_TX, 1, (struct hg_desc){BUFFER, 16384, 0, 0});
-    peer_push_avail(attacker(), GUEST_TX, 0);
     peer_post(victim(), GUEST_RX, 16);
     resize(PEER_HALF_BYTES);
+    peer_push_avail(attacker(), GUEST_TX, 0);
     peer_kick(attacker(), GUEST_TX);
     lose_the_session();
 }
@@ -120,8 +123,8 @@ static void indirect_tables(void **state)
     (void)state;
     sigbus_restore();
     peer_write_desc(attacker(), GUEST_TX, 0, (struct hg_desc){BUFFER, 1024, INDIRECT, 0});
-    peer_push_avail(attacker(), GUEST_TX, 0);
     resize(PEER_HALF_BYTES);
+    peer_push_avail(attacker(), GUEST_TX, 0);
     peer_kick(attacker(), GUEST_TX);
     lose_the_session();
 }
@@ -169,6 +172,40 @@ static void while_the_rings_stop(void **state)
     (void)peer_get_base(attacker(), GUEST_RX, &base);
     resize(PEER_MEM_BYTES);
     stage_recover(&stage);
+}
+
+/* Rings behind a virtual IOMMU whose pages lie scattered, so that they are mapped a second time, in order. */
+static void rings_of_scattered_pages(void **state)
+{
+    enum { PAGE = 4096, PAGES = 2 * PEER_RING_BYTES / PAGE };
+    const uint64_t iova = UINT64_C(0x7700000000);
+
+    (void)state;
+    sigbus_restore();
+    for (unsigned keep = 0; keep <= 1; keep++) {
+        struct peer *peer = attacker();
+
+        peer_hang_up(peer);
+        peer->ring_start = iova;
+        peer->features = RIG_FEATURES | HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM);
+        for (unsigned ring = 0; ring < 2; ring++) {
+            peer_reset_ring(peer, ring);
+            peer->ring[ring].num = 1024; /* of more than one page */
+        }
+        assert_true(peer_connect(peer, stage.rig[ATTACKER].path) && peer_init(peer) &&
+                    peer_open_channel(peer, true) && peer_start(peer));
+        for (uint64_t page = 0; page < PAGES; page++)
+            assert_true(peer_map(peer, iova + page * PAGE, PAGE, (1 << 20) + (page ^ 1) * PAGE,
+                                 HG_VHOST_ACCESS_RW));
+        rig_status(&stage.rig[ATTACKER]);
+        assert_string_equal(stage.rig[ATTACKER].status.state, "up");
+        resize(keep == 0 ? 0 : (1 << 20) + PAGE);
+        peer_kick(peer, GUEST_TX);
+        peer_transmit(victim(), GUEST_TX, frame, sizeof(frame));
+        peer_kick(victim(), GUEST_TX);
+        peer->ring_start = PEER_USER;
+        lose_the_session();
+    }
 }
 
 struct truncator {
@@ -236,6 +273,7 @@ int main(void)
         cmocka_unit_test(rings_in_use),
         cmocka_unit_test(before_the_rings_start),
         cmocka_unit_test(while_the_rings_stop),
+        cmocka_unit_test(rings_of_scattered_pages),
         cmocka_unit_test(gone_and_back),
     };
 

@@ -168,6 +168,7 @@ static void lengths(void **state)
     lose_the_frame((struct hg_desc[]){{BUFFER, 25, 0, 0}}, 1, HG_DROP_RUNT);
     lose_the_frame((struct hg_desc[]){{BUFFER, 12, NEXT, 1}, {BUFFER, 13, 0, 0}}, 2, HG_DROP_RUNT);
     lose_the_frame((struct hg_desc[]){{PEER_HIGH, PEER_HALF_BYTES, 0, 0}}, 1, HG_DROP_OVERSIZE);
+    lose_the_frame((struct hg_desc[]){{PEER_HIGH, UINT32_MAX, 0, 0}}, 1, HG_DROP_OVERSIZE);
     lose_the_frame((struct hg_desc[]){{BUFFER, HG_FRAME_BYTES_MAX + 13, 0, 0}}, 1,
                    HG_DROP_OVERSIZE);
 }
@@ -196,8 +197,7 @@ static void addresses(void **state)
         {PEER_HIGH - 50, 100, 0, 0},                   /* from the hole into a region */
         {PEER_HIGH + PEER_HALF_BYTES - 50, 100, 0, 0}, /* over the end */
         {UINT64_MAX - 49, 100, 0, 0},                  /* over the end of the address space */
-        {PEER_HIGH, UINT32_MAX, 0, 0},
-        {PEER_USER, 100, 0, 0}, /* of the front-end's process */
+        {PEER_USER, 100, 0, 0},                        /* of the front-end's process */
     };
 
     (void)state;

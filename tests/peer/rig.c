@@ -32,27 +32,14 @@ static void count_change(struct hg_port *port, void *ctx)
         rig->on_change(rig);
 }
 
-void rig_presets(union hg_port_value *values)
+static union hg_port_value *value_of(union hg_port_value *values, const char *name)
 {
-    must(hg_vhost_user_driver.option_n <= RIG_OPTIONS_MAX, "hold the driver's options");
-    for (unsigned i = 0; i < hg_vhost_user_driver.option_n; i++)
-        values[i] = (union hg_port_value){.uint = hg_vhost_user_driver.options[i].preset};
-}
-
-union hg_port_value *rig_value(union hg_port_value *values, const char *name)
-{
-    unsigned i = 0;
-
-    while (i < hg_vhost_user_driver.option_n &&
-           strcmp(hg_vhost_user_driver.options[i].name, name) != 0)
-        i++;
-    must(i < hg_vhost_user_driver.option_n, name);
-    return &values[i];
+    return option_value(&hg_vhost_user_driver, values, name);
 }
 
 void rig_open(struct rig *rig, const struct rig_options *options)
 {
-    union hg_port_value values[RIG_OPTIONS_MAX];
+    union hg_port_value values[OPTIONS_MAX];
     struct hg_err err = {""};
 
     memset(rig, 0, sizeof(*rig));
@@ -66,12 +53,18 @@ void rig_open(struct rig *rig, const struct rig_options *options)
     rig->loop = event_base_new();
     rig->burst = aligned_alloc(alignof(struct hg_burst), sizeof(struct hg_burst));
     must(rig->loop != NULL && rig->burst != NULL, "find memory");
-    rig_presets(values);
-    rig_value(values, "socket")->string = rig->path;
-    rig_value(values, "role")->uint = options->client;
-    rig_value(values, "queues")->uint = options->pair_n;
+    option_presets(&hg_vhost_user_driver, values);
+    value_of(values, "socket")->string = rig->path;
+    value_of(values, "role")->uint = options->client;
+    value_of(values, "queues")->uint = options->pair_n;
     if (options->mtu != 0)
-        rig_value(values, "mtu")->uint = options->mtu;
+        value_of(values, "mtu")->uint = options->mtu;
+    value_of(values, "iommu")->uint = options->iommu;
+    if (options->iotlb_entries != 0)
+        value_of(values, "iotlb_entries")->uint = options->iotlb_entries;
+    value_of(values, "coalesce_us")->uint = options->coalesce_us;
+    if (options->coalesce_frames != 0)
+        value_of(values, "coalesce_frames")->uint = options->coalesce_frames;
     rig->host =
         (struct hg_port_host){.loop = rig->loop, .queues_changed = count_change, .ctx = rig};
     strcpy(rig->port.name, "vm1");

@@ -5,6 +5,7 @@
 #ifndef HG_TESTS_PEER_RIG_H
 #define HG_TESTS_PEER_RIG_H
 
+#include "peer/options.h"
 #include "peer/peer.h"
 #include "port/port.h"
 #include "port/vhost/vhost.h"
@@ -35,13 +36,12 @@ struct rig_options {
     bool client; /* the port connects, nobody listens yet */
     unsigned pair_n;
     uint64_t mtu;
+    unsigned iommu; /* as the option: 0 allow, 1 require, 2 off */
+    uint64_t iotlb_entries;
     uint64_t peer_features;
+    uint64_t coalesce_us;
+    uint64_t coalesce_frames;
 };
-
-/* Values of the driver's options: the presets of all, and the place of one of them by its name. */
-enum { RIG_OPTIONS_MAX = 16 };
-void rig_presets(union hg_port_value *values);
-union hg_port_value *rig_value(union hg_port_value *values, const char *name);
 
 void rig_open(struct rig *rig, const struct rig_options *options);
 void rig_close(struct rig *rig);

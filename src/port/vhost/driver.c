@@ -20,12 +20,23 @@
      HG_BIT(HG_VIRTIO_NET_F_HOST_ECN) | HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF) |                        \
      HG_BIT(HG_VIRTIO_NET_F_GUEST_ANNOUNCE) | HG_BIT(HG_VIRTIO_NET_F_MQ) |                         \
      HG_BIT(HG_VIRTIO_F_INDIRECT_DESC) | HG_BIT(HG_VIRTIO_F_EVENT_IDX) |                           \
-     HG_BIT(HG_VHOST_USER_F_PROTOCOL_FEATURES) | HG_BIT(HG_VIRTIO_F_VERSION_1))
+     HG_BIT(HG_VHOST_USER_F_PROTOCOL_FEATURES) | HG_BIT(HG_VIRTIO_F_VERSION_1) |                   \
+     HG_BIT(HG_VIRTIO_F_RING_PACKED) | HG_BIT(HG_VIRTIO_F_IN_ORDER) |                              \
+     HG_BIT(HG_VIRTIO_F_RING_RESET))
 
 enum { PATH, ROLE, QUEUES, IOMMU, IOTLB_ENTRIES, MTU, COALESCE_US, COALESCE_FRAMES, OPTION_N };
 
+#define PROTOCOL_OFFER                                                                             \
+    (HG_BIT(HG_VHOST_PROTOCOL_F_MQ) | HG_BIT(HG_VHOST_PROTOCOL_F_REPLY_ACK) |                      \
+     HG_BIT(HG_VHOST_PROTOCOL_F_NET_MTU) | HG_BIT(HG_VHOST_PROTOCOL_F_RARP) |                      \
+     HG_BIT(HG_VHOST_PROTOCOL_F_RESET_DEVICE) | HG_BIT(HG_VHOST_PROTOCOL_F_STATUS) |               \
+     HG_BIT(HG_VHOST_PROTOCOL_F_CONFIGURE_MEM_SLOTS))
+
+/* With a virtual IOMMU. */
+#define IOMMU_OFFER          HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM)
+#define IOMMU_PROTOCOL_OFFER HG_BIT(HG_VHOST_PROTOCOL_F_BACKEND_REQ)
+
 enum { ROLE_SERVER, ROLE_CLIENT };
-enum { IOMMU_ALLOW, IOMMU_REQUIRE, IOMMU_OFF };
 
 static const struct hg_port_option options[] = {
     [PATH] = {.name = "socket",
@@ -44,7 +55,7 @@ static const struct hg_port_option options[] = {
                 .help = "Queue pairs offered; the guest uses as many of them as it likes."},
     [IOMMU] = {.name = "iommu",
                .type = HG_OPTION_ENUM,
-               .choices = "allow|require|off",
+               .choices = "allow|require|off", /* as in enum hg_vhost_iommu_mode */
                .help = "Whether the guest may or must put a virtual IOMMU before its memory."},
     [IOTLB_ENTRIES] = {.name = "iotlb_entries",
                        .type = HG_OPTION_UINT,
@@ -80,29 +91,58 @@ static void on_connected(void *ctx, int fd)
     hg_vhost_session_begin(ctx, fd);
 }
 
+static void decide_offer(struct hg_vhost_port *vp, const struct hg_vhost_port_options *how)
+{
+    vp->offer = OFFER;
+    vp->protocol_offer = PROTOCOL_OFFER;
+    if (how->pair_n == 1)
+        vp->offer &= ~HG_BIT(HG_VIRTIO_NET_F_MQ);
+    if (how->iommu != HG_VHOST_IOMMU_OFF) {
+        vp->offer |= IOMMU_OFFER;
+        vp->protocol_offer |= IOMMU_PROTOCOL_OFFER;
+    }
+}
+
+/* The structures alone, all zero. */
+static struct hg_vhost_port *allocate(unsigned pair_n)
+{
+    struct hg_vhost_port *vp = aligned_alloc(alignof(struct hg_vhost_port), sizeof(*vp));
+    size_t pair_bytes = pair_n * sizeof(struct hg_vhost_pair);
+    struct hg_vhost_pair *pair = aligned_alloc(alignof(struct hg_vhost_pair), pair_bytes);
+
+    if (vp == NULL || pair == NULL) {
+        free(pair);
+        free(vp);
+        return NULL;
+    }
+    memset(vp, 0, sizeof(*vp));
+    memset(pair, 0, pair_bytes);
+    vp->pair = pair;
+    return vp;
+}
+
 int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *how,
                       struct hg_err *err)
 {
-    struct hg_vhost_port *vp = calloc(1, sizeof(*vp));
-    size_t pair_bytes = how->pair_n * sizeof(struct hg_vhost_pair);
-    struct hg_vhost_pair *pair = aligned_alloc(alignof(struct hg_vhost_pair), pair_bytes);
-    int rc = 0;
+    struct hg_vhost_port *vp = allocate(how->pair_n);
+    int rc;
 
-    if (vp == NULL || pair == NULL)
-        rc = hg_err_set(err, ENOMEM, "no memory for port '%s'", port->name);
-    else
-        rc = hg_link_init(&vp->link, how->path, err);
-    if (vp == NULL || pair == NULL || rc != 0) {
-        free(pair);
+    if (vp == NULL)
+        return hg_err_set(err, ENOMEM, "no memory for port '%s'", port->name);
+    rc = hg_link_init(&vp->link, how->path, err);
+    if (rc != 0) {
+        free(vp->pair);
         free(vp);
         return rc;
     }
-    memset(pair, 0, pair_bytes);
-    vp->pair = pair;
     vp->port = port;
     vp->loop = port->host->loop;
-    vp->offer = how->pair_n > 1 ? OFFER : OFFER & ~HG_BIT(HG_VIRTIO_NET_F_MQ);
     vp->mtu_max = how->mtu_max;
+    vp->iommu.mode = how->iommu;
+    vp->iommu.entries_max = how->iotlb_entries;
+    vp->iommu.wake_fd = -1;
+    vp->iommu.channel.fd = -1;
+    decide_offer(vp, how);
     vp->link.loop = vp->loop;
     vp->link.log_name = vp->log_name;
     vp->link.server = how->server;
@@ -113,7 +153,7 @@ int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *
     port->driver_data = vp;
     port->queue_n = how->pair_n;
     for (unsigned i = 0; i < how->pair_n; i++)
-        hg_vhost_pair_init(vp, i);
+        hg_vhost_pair_init(vp, i, how);
     return 0;
 }
 
@@ -127,18 +167,6 @@ void hg_vhost_port_free(struct hg_port *port)
     port->queue_n = 0;
 }
 
-static int check_values(const union hg_port_value *values, unsigned *option, struct hg_err *err)
-{
-    if (values[IOMMU].uint == IOMMU_REQUIRE) {
-        *option = IOMMU;
-        return hg_err_set(
-            err, ENOTSUP,
-            "iommu: found 'require', which this version cannot keep because it offers "
-            "no IOMMU to guests; expected allow or off");
-    }
-    return 0;
-}
-
 static int open_port(struct hg_port *port, const union hg_port_value *values, struct hg_err *err)
 {
     struct hg_vhost_port_options how = {
@@ -146,6 +174,10 @@ static int open_port(struct hg_port *port, const union hg_port_value *values, st
         .server = values[ROLE].uint == ROLE_SERVER,
         .pair_n = (unsigned)values[QUEUES].uint,
         .mtu_max = values[MTU].uint,
+        .iommu = (enum hg_vhost_iommu_mode)values[IOMMU].uint,
+        .iotlb_entries = (uint32_t)values[IOTLB_ENTRIES].uint,
+        .coalesce_us = values[COALESCE_US].uint,
+        .coalesce_frames = (uint32_t)values[COALESCE_FRAMES].uint,
     };
     int rc;
 
@@ -201,21 +233,57 @@ static void describe_unconnected(const struct hg_vhost_port *vp, struct hg_port_
     hg_link_describe(&vp->link, "front-end", status->text, sizeof(status->text));
 }
 
+/* What keeps rings from running, if it is something else than silence: fills *status and returns true. */
+static bool describe_trouble(struct hg_vhost_port *vp, struct hg_port_status *status)
+{
+    const struct hg_vhost_ring *broken = broken_ring(vp);
+
+    strcpy(status->state, "broken");
+    if (broken != NULL) {
+        snprintf(status->text, sizeof(status->text), "ring %u is broken: %s (%llu)", broken->index,
+                 hg_vring_fault_name(broken->fault), (unsigned long long)broken->fault_value);
+        return true;
+    }
+    if ((vp->status & HG_VIRTIO_STATUS_FAILED) != 0) {
+        strcpy(status->text, "the guest's driver has given up");
+        return true;
+    }
+    if (vp->features_set && hg_vhost_unsafe(vp)) {
+        strcpy(status->text, "refused: the guest does not use the virtual IOMMU that this port "
+                             "requires");
+        return true;
+    }
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++) {
+        const struct hg_vhost_ring *ring = hg_vhost_ring(vp, i);
+
+        if (ring->refused[0] != '\0') {
+            snprintf(status->text, sizeof(status->text), "refused: %s", ring->refused);
+            return true;
+        }
+        if (ring->lacks != NULL) {
+            strcpy(status->state, "waiting");
+            snprintf(status->text, sizeof(status->text), "waiting for the %s of ring %u's %s%s",
+                     vp->iommu.iotlb != NULL ? "mapping" : "memory", i, ring->lacks,
+                     vp->iommu.iotlb == NULL || vp->iommu.channel.fd >= 0
+                         ? ""
+                         : ", with no channel to ask for it");
+            return true;
+        }
+    }
+    return false;
+}
+
 static void describe_connected(struct hg_vhost_port *vp, struct hg_port_status *status)
 {
-    const struct hg_vhost_ring *ring = broken_ring(vp);
     const char *missing = "a kick descriptor and addresses of its rings";
 
-    if (ring != NULL) {
-        strcpy(status->state, "broken");
-        snprintf(status->text, sizeof(status->text), "ring %u is broken: %s (%llu)", ring->index,
-                 hg_vring_fault_name(ring->fault), (unsigned long long)ring->fault_value);
+    if (describe_trouble(vp, status))
         return;
-    }
     if (status->queue_pairs > 0) {
         strcpy(status->state, "up");
-        snprintf(status->text, sizeof(status->text), "up: %u queue pair%s", status->queue_pairs,
-                 status->queue_pairs == 1 ? "" : "s");
+        snprintf(status->text, sizeof(status->text), "up: %u queue pair%s%s", status->queue_pairs,
+                 status->queue_pairs == 1 ? "" : "s",
+                 vp->iommu.iotlb != NULL ? ", behind a virtual IOMMU" : "");
         return;
     }
     if (!vp->features_set)
@@ -243,13 +311,18 @@ static void get_status(const struct hg_port *port, struct hg_port_status *status
         describe_unconnected(vp, status);
 }
 
+static void get_iommu(const struct hg_port *port, struct hg_port_iommu *iommu)
+{
+    hg_vhost_iommu_report(port->driver_data, iommu);
+}
+
 const struct hg_port_driver hg_vhost_user_driver = {
     .type = "vhost-user",
     .help = "A virtio network device of a virtual machine or container, over a UNIX socket.",
     .options = options,
     .option_n = OPTION_N,
-    .check = check_values,
     .open = open_port,
     .close = close_port,
     .status = get_status,
+    .iommu = get_iommu,
 };

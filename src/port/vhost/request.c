@@ -56,6 +56,7 @@ static int set_features(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;
     uint64_t wanted = call->in->u64;
+    int rc = 0;
 
     if ((wanted & ~vp->offer) != 0)
         return hg_err_set(call->err, EPROTO, "features 0x%" PRIx64 " were not offered",
@@ -64,11 +65,17 @@ static int set_features(struct hg_vhost_call *call)
         for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
             if (hg_vhost_ring(vp, i)->started)
                 return hg_err_set(call->err, EPROTO, "features change while ring %u runs", i);
+    if ((wanted & HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM)) != 0)
+        rc = hg_vhost_iommu_begin(vp, call->err);
+    else
+        hg_vhost_iommu_end(vp);
+    if (rc != 0)
+        return rc;
     vp->features = wanted;
     vp->features_set = true;
     if (!hg_vhost_has(vp, HG_VHOST_USER_F_PROTOCOL_FEATURES))
         enable_all(vp, true);
-    return 0;
+    return hg_vhost_rings_try_start(vp, call->err);
 }
 
 /* Whoever is connected owns the session. */
@@ -86,13 +93,13 @@ static int reset_owner(struct hg_vhost_call *call)
 
 static int get_protocol_features(struct hg_vhost_call *call)
 {
-    call->reply->u64 = HG_VHOST_PROTOCOL_OFFER;
+    call->reply->u64 = call->vp->protocol_offer;
     return 0;
 }
 
 static int set_protocol_features(struct hg_vhost_call *call)
 {
-    uint64_t unknown = call->in->u64 & ~(uint64_t)HG_VHOST_PROTOCOL_OFFER;
+    uint64_t unknown = call->in->u64 & ~call->vp->protocol_offer;
 
     if (unknown != 0)
         return hg_err_set(call->err, EPROTO, "protocol features 0x%" PRIx64 " were not offered",
@@ -106,78 +113,6 @@ static int get_queue_num(struct hg_vhost_call *call)
 {
     call->reply->u64 = call->vp->port->queue_n;
     return 0;
-}
-
-/* Maps the regions of a table into a new space. */
-static struct hg_space *map_table(struct hg_vhost_conn *conn, struct hg_err *err)
-{
-    const struct hg_vhost_mem_table *table = &conn->in.mem;
-    struct hg_space *space;
-
-    if (table->n > HG_VHOST_FDS_MAX || table->n != conn->in_fd_n ||
-        conn->in.hdr.size < 8 + table->n * sizeof(table->region[0])) {
-        hg_err_set(
-            err, EPROTO,
-            "%u regions in %u bytes with %u file descriptors, expected at most %d with one each",
-            table->n, conn->in.hdr.size, conn->in_fd_n, HG_VHOST_FDS_MAX);
-        return NULL;
-    }
-    space = calloc(1, sizeof(*space));
-    if (space == NULL) {
-        hg_err_set(err, ENOMEM, "no memory for a memory table");
-        return NULL;
-    }
-    for (unsigned i = 0; i < table->n; i++) {
-        const struct hg_vhost_region *region = &table->region[i];
-
-        if (hg_space_add(space, region->guest_addr, region->user_addr, region->size,
-                         region->mmap_offset, conn->in_fd[i], err) != 0) {
-            hg_space_clear(space);
-            free(space);
-            return NULL;
-        }
-    }
-    return space;
-}
-
-/* Puts all rings on a new space while they run: workers let go of the old one, the rings are placed
- * anew, and go on where they were. */
-static int swap_space(struct hg_vhost_port *vp, struct hg_space *space, struct hg_err *err)
-{
-    struct hg_space *old = vp->space;
-    int rc = 0;
-
-    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
-        hg_vhost_ring_pause(hg_vhost_ring(vp, i));
-    hg_qsbr_wait();
-    vp->space = space;
-    for (unsigned i = 0; i < hg_vhost_ring_n(vp) && rc == 0; i++)
-        if (hg_vhost_ring(vp, i)->started)
-            rc = hg_vhost_ring_place(vp, hg_vhost_ring(vp, i), err);
-    if (old != NULL) {
-        hg_space_clear(old);
-        free(old);
-    }
-    if (rc != 0)
-        return rc; /* the rings stay paused: the session ends */
-    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
-        hg_vhost_ring_resume(vp, hg_vhost_ring(vp, i));
-    return 0;
-}
-
-/* Comes with the first queue pair only, and again whenever the guest's memory changes. */
-static int set_mem_table(struct hg_vhost_call *call)
-{
-    struct hg_vhost_port *vp = call->vp;
-    struct hg_space *space = map_table(call->conn, call->err);
-    int rc;
-
-    if (space == NULL)
-        return -EPROTO;
-    rc = swap_space(vp, space, call->err);
-    for (unsigned i = 0; i < hg_vhost_ring_n(vp) && rc == 0; i++)
-        rc = hg_vhost_ring_try_start(vp, hg_vhost_ring(vp, i), call->err);
-    return rc;
 }
 
 static int set_vring_num(struct hg_vhost_call *call)
@@ -196,14 +131,13 @@ static int set_vring_num(struct hg_vhost_call *call)
     return hg_vhost_ring_try_start(vp, ring, call->err);
 }
 
-/* Addresses are the front-end's virtual ones. They are looked up when the ring starts, or at once
- * when it runs already. */
+/* Addresses are the front-end's virtual ones, or IOVAs under a virtual IOMMU. They are looked up when the
+ * ring starts, or at once when it runs already. */
 static int set_vring_addr(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;
     const struct hg_vhost_vring_addr *addr = &call->in->addr;
     struct hg_vhost_ring *ring = find_ring(vp, addr->index, call->err);
-    int rc;
 
     if (ring == NULL)
         return -EPROTO;
@@ -212,23 +146,23 @@ static int set_vring_addr(struct hg_vhost_call *call)
                           addr->flags);
     ring->addr = *addr;
     ring->placed = true;
+    ring->refused[0] = '\0';
     if (!ring->started)
         return hg_vhost_ring_try_start(vp, ring, call->err);
     hg_vhost_ring_pause(ring);
     hg_qsbr_wait();
-    rc = hg_vhost_ring_place(vp, ring, call->err);
-    if (rc == 0)
-        hg_vhost_ring_resume(vp, ring);
-    return rc;
+    return hg_vhost_ring_move(vp, ring, call->err);
 }
 
+/* Of a split ring an index of 16 bits, of a packed one four fields: hg_vq_dev_start(). The start of the ring
+ * checks it, when size and format are known. */
 static int set_vring_base(struct hg_vhost_call *call)
 {
     struct hg_vhost_ring *ring = find_stopped_ring(call->vp, call->in->state.index, call->err);
 
     if (ring == NULL)
         return -EPROTO;
-    if (call->in->state.num > UINT16_MAX)
+    if (!hg_vhost_has(call->vp, HG_VIRTIO_F_RING_PACKED) && call->in->state.num > UINT16_MAX)
         return hg_err_set(call->err, EPROTO, "ring %u: %u is no index of a split ring", ring->index,
                           call->in->state.num);
     ring->base = call->in->state.num;
@@ -377,6 +311,8 @@ enum {
     STATE = sizeof(struct hg_vhost_vring_state),
     ADDR = sizeof(struct hg_vhost_vring_addr),
     TABLE = sizeof(struct hg_vhost_mem_table),
+    REGION = sizeof(struct hg_vhost_mem_reg),
+    IOTLB = sizeof(struct hg_vhost_iotlb),
 };
 
 static const struct hg_vhost_request_spec specs[HG_VHOST_REQUEST_N] = {
@@ -385,7 +321,7 @@ static const struct hg_vhost_request_spec specs[HG_VHOST_REQUEST_N] = {
     [HG_VHOST_SET_FEATURES] = {set_features, U64, U64, 0, 0},
     [HG_VHOST_SET_OWNER] = {set_owner, 0, 0, 0, 0},
     [HG_VHOST_RESET_OWNER] = {reset_owner, 0, 0, 0, 0},
-    [HG_VHOST_SET_MEM_TABLE] = {set_mem_table, 8, TABLE, HG_VHOST_FDS_MAX, 0},
+    [HG_VHOST_SET_MEM_TABLE] = {hg_vhost_set_mem_table, 8, TABLE, HG_VHOST_FDS_MAX, 0},
     [HG_VHOST_SET_VRING_NUM] = {set_vring_num, STATE, STATE, 0, 0},
     [HG_VHOST_SET_VRING_ADDR] = {set_vring_addr, ADDR, ADDR, 0, 0},
     [HG_VHOST_SET_VRING_BASE] = {set_vring_base, STATE, STATE, 0, 0},
@@ -398,6 +334,15 @@ static const struct hg_vhost_request_spec specs[HG_VHOST_REQUEST_N] = {
     [HG_VHOST_GET_QUEUE_NUM] = {get_queue_num, 0, 0, 0, U64},
     [HG_VHOST_SET_VRING_ENABLE] = {set_vring_enable, STATE, STATE, 0, 0},
     [HG_VHOST_NET_SET_MTU] = {net_set_mtu, U64, U64, 0, 0},
+    [HG_VHOST_SET_BACKEND_REQ_FD] = {hg_vhost_set_backend_req_fd, 0, U64, 1, 0},
+    [HG_VHOST_SEND_RARP] = {hg_vhost_send_rarp, U64, U64, 0, 0},
+    [HG_VHOST_RESET_DEVICE] = {hg_vhost_reset_device, 0, 0, 0, 0},
+    [HG_VHOST_GET_MAX_MEM_SLOTS] = {hg_vhost_get_max_mem_slots, 0, 0, 0, U64},
+    [HG_VHOST_ADD_MEM_REG] = {hg_vhost_add_mem_reg, REGION, REGION, 1, 0},
+    [HG_VHOST_REM_MEM_REG] = {hg_vhost_rem_mem_reg, REGION, REGION, 1, 0},
+    [HG_VHOST_SET_STATUS] = {hg_vhost_set_status, U64, U64, 0, 0},
+    [HG_VHOST_GET_STATUS] = {hg_vhost_get_status, 0, 0, 0, U64},
+    [HG_VHOST_IOTLB_MSG] = {hg_vhost_iotlb_msg, IOTLB, IOTLB, 0, 0},
 };
 
 const struct hg_vhost_request_spec *hg_vhost_request_spec(uint32_t request)

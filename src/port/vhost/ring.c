@@ -3,15 +3,23 @@
  *
  *   stopped --KICK, once size, addresses and memory are known--> started --GET_VRING_BASE--> stopped
  *
+ * Under a virtual IOMMU the mapping of its pages is a part of what must be known. A ring that lacks one
+ * waits (ring->lacks): before it is started, or started and paused when the mapping is taken away or
+ * moved under it. hg_vhost_rings_go_on() looks again whenever mappings have come.
+ *
  * The protocol lets a back-end start a ring when it first sees the kick descriptor readable. We start it
  * when the descriptor is given, which a guest cannot tell apart: until its driver is ready the
  * available ring stands still. A ring on which the guest transmits runs even while it is disabled,
  * and throws away what it takes; one on which it receives runs while it is enabled.
  *
  * A broken ring is stopped; GET_VRING_BASE and a new KICK, or a new session, mend it.
+ *
+ * A front-end tells of changes of a mapping only while rings run. So the last ring that stops takes all
+ * mappings with it.
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -74,14 +82,24 @@ void hg_vhost_ring_pause(struct hg_vhost_ring *ring)
     hg_qsbr_publish(&ring->live, NULL);
 }
 
+/* Shows a ring that runs to its worker, unless it has no place. */
+static void publish(struct hg_vhost_ring *ring)
+{
+    if (ring->lacks == NULL && !ring->uprooted && ring->refused[0] == '\0')
+        hg_qsbr_publish(&ring->live, &ring->dev);
+}
+
 void hg_vhost_ring_resume(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
 {
     if (!is_running(vp, ring))
         return;
-    hg_qsbr_publish(&ring->live, &ring->dev);
-    /* A kick that came during the pause woke a worker that found nothing: kick again. */
+    publish(ring);
+    /* A kick that came during the pause woke a worker that found nothing, and one that went to sleep
+     * since has not looked at the ring: kick again. */
     if (guest_transmits(ring))
         hg_raise(ring->kick_fd);
+    else
+        hg_vhost_ring_posted(ring);
 }
 
 /* Publishes a queue whose ring is set up. The caller announces. */
@@ -93,72 +111,88 @@ static void set_running(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
         pair->rxq.fd = ring->kick_fd;
     else
         atomic_store_explicit(&pair->txq.offloads, offloads_of(vp), memory_order_relaxed);
-    hg_qsbr_publish(&ring->live, &ring->dev);
+    hg_vhost_queue_begin(vp, ring);
+    publish(ring);
     atomic_store_explicit(running_flag(vp, ring), true, memory_order_relaxed);
 }
 
-/* Takes a queue back. The caller announces, then waits. */
+/* Takes a queue back. The caller announces, waits, and calls hg_vhost_queue_end(). */
 static void set_stopped(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
 {
     atomic_store_explicit(running_flag(vp, ring), false, memory_order_relaxed);
     hg_qsbr_publish(&ring->live, NULL);
 }
 
-/* One part of a ring: `what` at `addr`, `bytes` long. */
-static int place_part(struct hg_vhost_port *vp, const struct hg_vhost_ring *ring, const char *what,
-                      uint64_t addr, size_t bytes, size_t alignment, uint8_t **host,
-                      struct hg_err *err)
+static void on_posted(evutil_socket_t fd, short what, void *ctx)
 {
-    *host = hg_space_user(vp->space, addr, bytes);
-    if (*host == NULL)
-        return hg_err_set(err, EFAULT,
-                          "ring %u: %s of %zu bytes at 0x%" PRIx64
-                          " is not inside one region of the memory table",
-                          ring->index, what, bytes, addr);
-    if ((uintptr_t)*host % alignment != 0)
-        return hg_err_set(err, EINVAL, "ring %u: %s at 0x%" PRIx64 " is not aligned to %zu bytes",
-                          ring->index, what, addr, alignment);
+    (void)fd;
+    (void)what;
+    hg_vhost_ring_posted(ctx);
+}
+
+/* Under a virtual IOMMU the buffers that a guest posts are looked at before frames need them. Workers
+ * watch the descriptors of rings on which guests transmit; the others are watched here. By its edge, since
+ * the descriptor is the guest's and reading it might block. */
+static int watch_posted(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err)
+{
+    if (vp->iommu.iotlb == NULL || guest_transmits(ring) || ring->kick_fd < 0)
+        return 0;
+    ring->posted =
+        event_new(vp->loop, ring->kick_fd, EV_READ | EV_ET | EV_PERSIST, on_posted, ring);
+    if (ring->posted == NULL || event_add(ring->posted, NULL) != 0)
+        return hg_err_set(err, ENOMEM, "ring %u: no memory for the event of its kicks",
+                          ring->index);
     return 0;
 }
 
-int hg_vhost_ring_place(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err)
+static void unwatch_posted(struct hg_vhost_ring *ring)
 {
-    struct hg_vq_dev *dev = &ring->dev;
-    int rc;
+    if (ring->posted != NULL)
+        event_free(ring->posted);
+    ring->posted = NULL;
+}
 
-    /* Alignments: virtio 1.2, 2.7. */
-    rc = place_part(vp, ring, "descriptor table", ring->addr.desc, HG_DESC_BYTES(ring->num), 16,
-                    &dev->desc, err);
-    if (rc == 0)
-        rc = place_part(vp, ring, "available ring", ring->addr.avail, HG_AVAIL_BYTES(ring->num), 2,
-                        &dev->avail, err);
-    if (rc == 0)
-        rc = place_part(vp, ring, "used ring", ring->addr.used, HG_USED_BYTES(ring->num), 4,
-                        &dev->used, err);
-    dev->space = vp->space;
-    dev->hint = (struct hg_hint){0};
-    return rc;
+/* Whether SET_VRING_BASE was given a position of this ring. The size may have come after it. */
+static int check_base(const struct hg_vhost_port *vp, const struct hg_vhost_ring *ring,
+                      struct hg_err *err)
+{
+    uint32_t mask = HG_PACKED_WRAP - 1;
+    bool good = hg_vhost_has(vp, HG_VIRTIO_F_RING_PACKED)
+                    ? (ring->base & mask) < ring->num && (ring->base >> 16 & mask) < ring->num
+                    : ring->base <= UINT16_MAX;
+
+    if (good)
+        return 0;
+    return hg_err_set(err, EPROTO, "ring %u: base 0x%x is no position in a ring of %u", ring->index,
+                      ring->base, ring->num);
 }
 
 static int start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err)
 {
     bool modern = hg_vhost_has(vp, HG_VIRTIO_F_VERSION_1);
     bool mergeable = hg_vhost_has(vp, HG_VIRTIO_NET_F_MRG_RXBUF);
+    struct hg_vq_dev *dev = &ring->dev;
     int rc;
 
-    ring->dev = (struct hg_vq_dev){
-        .num = (uint16_t)ring->num,
-        .hdr_len = modern || mergeable ? HG_NET_HDR_BYTES : HG_NET_HDR_LEGACY_BYTES,
-        .event_idx = hg_vhost_has(vp, HG_VIRTIO_F_EVENT_IDX),
-        .mergeable = mergeable,
-        .indirect = hg_vhost_has(vp, HG_VIRTIO_F_INDIRECT_DESC),
-        .csum_ok = hg_vhost_has(vp, HG_VIRTIO_NET_F_GUEST_CSUM),
-        .call_fd = ring->call_fd,
-    };
-    rc = hg_vhost_ring_place(vp, ring, err);
+    rc = check_base(vp, ring, err);
+    if (rc == 0)
+        rc = hg_vhost_ring_place(vp, ring, err);
+    if (rc == 0)
+        rc = watch_posted(vp, ring, err);
     if (rc != 0)
         return rc;
-    hg_vq_dev_start(&ring->dev, ring->base);
+    /* Not all of it: what it has counted stays. */
+    dev->num = (uint16_t)ring->num;
+    dev->hdr_len = modern || mergeable ? HG_NET_HDR_BYTES : HG_NET_HDR_LEGACY_BYTES;
+    dev->packed = hg_vhost_has(vp, HG_VIRTIO_F_RING_PACKED);
+    dev->in_order = hg_vhost_has(vp, HG_VIRTIO_F_IN_ORDER);
+    dev->event_idx = hg_vhost_has(vp, HG_VIRTIO_F_EVENT_IDX);
+    dev->mergeable = mergeable;
+    dev->indirect = hg_vhost_has(vp, HG_VIRTIO_F_INDIRECT_DESC);
+    dev->csum_ok = hg_vhost_has(vp, HG_VIRTIO_NET_F_GUEST_CSUM);
+    dev->asks = vp->iommu.iotlb != NULL ? &ring->asks : NULL;
+    dev->call_fd = ring->call_fd;
+    hg_vq_dev_start(dev, ring->base);
     ring->started = true;
     ring->fault = HG_VRING_OK;
     /* Whoever ran the ring before may have taken an interrupt with it. */
@@ -166,16 +200,28 @@ static int start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg
     return 0;
 }
 
+/* Says why a ring cannot be where the guest has put it. */
+static void say_refused(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
+{
+    hg_log_limited(HG_LOG_WARN, vp->log_name, "%s", ring->refused);
+    hg_raise(ring->err_fd);
+}
+
 int hg_vhost_ring_try_start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring,
                             struct hg_err *err)
 {
     int rc;
 
-    if (ring->started || !ring->kicked || !ring->placed || ring->num == 0 || vp->space == NULL)
+    if (ring->started || !ring->kicked || !ring->placed || ring->num == 0 || vp->space == NULL ||
+        ring->refused[0] != '\0' || hg_vhost_unsafe(vp))
         return 0;
     rc = start(vp, ring, err);
+    if (rc == HG_VHOST_LACKING)
+        hg_vhost_misses_send(vp);
+    if (rc == HG_VHOST_REFUSED)
+        say_refused(vp, ring);
     if (rc != 0)
-        return rc;
+        return rc < 0 ? rc : 0;
     atomic_store_explicit(&ring->discard, !ring->enabled, memory_order_relaxed);
     if (guest_transmits(ring) || ring->enabled) {
         set_running(vp, ring);
@@ -184,25 +230,94 @@ int hg_vhost_ring_try_start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring
     return 0;
 }
 
-/* What is left to do when no worker holds the ring any more. */
-static void finish_stop(struct hg_vhost_ring *ring)
+int hg_vhost_rings_try_start(struct hg_vhost_port *vp, struct hg_err *err)
 {
+    int rc = 0;
+
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp) && rc == 0; i++)
+        rc = hg_vhost_ring_try_start(vp, hg_vhost_ring(vp, i), err);
+    return rc;
+}
+
+int hg_vhost_ring_move(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err)
+{
+    int rc = hg_vhost_ring_place(vp, ring, err);
+
+    if (rc == HG_VHOST_REFUSED)
+        say_refused(vp, ring);
+    else if (rc == HG_VHOST_LACKING)
+        hg_vhost_misses_send(vp);
+    else if (rc == 0)
+        hg_vhost_ring_resume(vp, ring);
+    return rc < 0 ? rc : 0;
+}
+
+void hg_vhost_rings_go_on(struct hg_vhost_port *vp)
+{
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++) {
+        struct hg_vhost_ring *ring = hg_vhost_ring(vp, i);
+        struct hg_err err;
+        int rc;
+
+        if (ring->lacks == NULL)
+            continue;
+        rc = ring->started ? hg_vhost_ring_move(vp, ring, &err)
+                           : hg_vhost_ring_try_start(vp, ring, &err);
+        if (rc != 0) { /* for want of memory: its addresses have been checked before */
+            snprintf(ring->refused, sizeof(ring->refused), "%.127s", err.text);
+            say_refused(vp, ring);
+        }
+    }
+}
+
+/* Forgets that a ring waits for something, whether or not it is started. */
+static void stop_waiting(struct hg_vhost_ring *ring)
+{
+    ring->lacks = NULL;
+    ring->uprooted = false;
+    ring->refused[0] = '\0';
+}
+
+/* What is left to do when no worker holds the ring any more. */
+static void finish_stop(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
+{
+    hg_vhost_queue_end(vp, ring);
     ring->base = hg_vq_dev_base(&ring->dev);
     ring->started = false;
     ring->kicked = false;
+    unwatch_posted(ring);
+    hg_vhost_ring_unplace(ring, NULL);
+    stop_waiting(ring);
+}
+
+static bool is_last(struct hg_vhost_port *vp, const struct hg_vhost_ring *ring)
+{
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
+        if (hg_vhost_ring(vp, i) != ring && hg_vhost_ring(vp, i)->kicked)
+            return false;
+    return true;
 }
 
 void hg_vhost_ring_stop(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
 {
     bool was_running = is_running(vp, ring);
+    bool last = ring->kicked && is_last(vp, ring);
 
-    if (!ring->started)
+    if (!ring->started && !last) {
+        stop_waiting(ring);
         return;
+    }
     set_stopped(vp, ring);
     if (was_running)
         announce(vp);
+    if (last)
+        hg_vhost_iommu_forget(vp);
     hg_qsbr_wait();
-    finish_stop(ring);
+    if (last)
+        hg_vhost_iommu_forgotten(vp);
+    if (ring->started)
+        finish_stop(vp, ring);
+    stop_waiting(ring);
 }
 
 void hg_vhost_rings_stop(struct hg_vhost_port *vp)
@@ -217,10 +332,16 @@ void hg_vhost_rings_stop(struct hg_vhost_port *vp)
     }
     if (any_ran)
         announce(vp);
+    hg_vhost_iommu_forget(vp);
     hg_qsbr_wait();
-    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
-        if (hg_vhost_ring(vp, i)->started)
-            finish_stop(hg_vhost_ring(vp, i));
+    hg_vhost_iommu_forgotten(vp);
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++) {
+        struct hg_vhost_ring *ring = hg_vhost_ring(vp, i);
+
+        if (ring->started)
+            finish_stop(vp, ring);
+        stop_waiting(ring);
+    }
 }
 
 void hg_vhost_ring_enable(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, bool enabled)
@@ -238,6 +359,7 @@ void hg_vhost_ring_enable(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, 
         set_stopped(vp, ring);
         announce(vp);
         hg_qsbr_wait();
+        hg_vhost_queue_end(vp, ring);
     }
 }
 
@@ -276,5 +398,6 @@ void hg_vhost_ring_reset(struct hg_vhost_ring *ring)
     ring->num = 0;
     ring->base = 0;
     ring->placed = ring->kicked = ring->enabled = ring->started = false;
+    stop_waiting(ring);
     ring->fault = HG_VRING_OK;
 }

@@ -13,14 +13,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "mem/foreign.h"
 #include "port/vhost/state.h"
 
-enum {
-    REQUESTS_AT_ONCE = 32, /* of one peer before the others have their turn */
-    WATCH_MS = 200,        /* between two looks at the rings */
-};
+enum { WATCH_MS = 200 }; /* between two looks at the rings */
 
 /* Checks a request against its entry before its handler sees it. */
 static int check(const struct hg_vhost_port *vp, const struct hg_vhost_request_spec *spec,
@@ -51,6 +49,8 @@ static int answer(struct hg_vhost_port *vp, const struct hg_vhost_request_spec *
 
     reply->hdr.request = vp->conn.in.hdr.request;
     reply->hdr.flags = HG_VHOST_VERSION | HG_VHOST_REPLY;
+    if (rc == HG_VHOST_DEFERRED)
+        return 0;
     if (rc >= 0 && spec->reply_size != 0) {
         reply->hdr.size = spec->reply_size;
     } else if (acknowledge) {
@@ -62,6 +62,12 @@ static int answer(struct hg_vhost_port *vp, const struct hg_vhost_request_spec *
     return hg_vhost_send(&vp->conn, reply, NULL, 0, err);
 }
 
+static bool is_invalidation(const struct hg_vhost_msg *msg)
+{
+    return msg->hdr.request == HG_VHOST_IOTLB_MSG && msg->hdr.size == sizeof(msg->iotlb) &&
+           msg->iotlb.type == HG_VHOST_IOTLB_INVALIDATE;
+}
+
 /* Handles the request that conn.in holds. */
 static int dispatch(struct hg_vhost_port *vp, struct hg_err *err)
 {
@@ -71,9 +77,11 @@ static int dispatch(struct hg_vhost_port *vp, struct hg_err *err)
     int rc = check(vp, spec, err);
 
     memset(&reply, 0, sizeof(reply));
+    if (rc == 0 && !is_invalidation(&vp->conn.in))
+        rc = hg_vhost_iommu_finish(vp, err); /* answers keep the order of their requests */
     if (rc == 0)
         rc = spec->handle(&(struct hg_vhost_call){vp, &vp->conn, &vp->conn.in, &reply, err});
-    if (rc != 0)
+    if (rc < 0 || rc == HG_VHOST_REFUSED)
         hg_err_set(err, EPROTO, "%s: %s", name, err->text);
     if (rc == HG_VHOST_REFUSED)
         hg_log_limited(HG_LOG_WARN, vp->log_name, "refused: %s", err->text);
@@ -92,29 +100,48 @@ static void watch_output(struct hg_vhost_port *vp)
         event_del(vp->writable);
 }
 
+/* Handles what has been read, and no more than that: the loop tells when there is more. */
+static int handle_requests(struct hg_vhost_port *vp, struct hg_err *err)
+{
+    int rc;
+
+    for (int i = 0; i < HG_VHOST_REQUESTS_AT_ONCE; i++) {
+        rc = hg_vhost_recv(&vp->conn, err);
+        if (rc != 1)
+            return rc;
+        if (i == 0)
+            vp->iommu.arrival_ns = hg_now_ns();
+        rc = dispatch(vp, err);
+        hg_vhost_next(&vp->conn);
+        if (rc != 0 || !hg_vhost_has_ahead(&vp->conn))
+            return rc;
+    }
+    /* The rest when the others have had their turn. It is in our memory, the socket will not tell. */
+    event_active(vp->readable, EV_READ, 0);
+    return 0;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *ctx)
 {
     struct hg_vhost_port *vp = ctx;
     struct hg_err err;
-    int rc = 0;
+    int rc;
 
     (void)fd;
     (void)what;
-    for (int i = 0; i < REQUESTS_AT_ONCE; i++) {
-        rc = hg_vhost_recv(&vp->conn, &err);
-        if (rc != 1)
-            break;
-        rc = dispatch(vp, &err);
-        hg_vhost_next(&vp->conn);
-        if (rc != 0)
-            break;
-    }
-    if (rc == -ECONNRESET || rc == -EPIPE)
+    rc = handle_requests(vp, &err);
+    if (rc >= 0)
+        rc = hg_vhost_iommu_finish(vp, &err);
+    if (rc == -ECONNRESET || rc == -EPIPE) {
         hg_vhost_session_end(vp, NULL);
-    else if (rc < 0)
+        return;
+    }
+    if (rc < 0) {
         hg_vhost_session_end(vp, err.text);
-    else
-        watch_output(vp);
+        return;
+    }
+    hg_vhost_iommu_answered(vp);
+    watch_output(vp);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *ctx)
@@ -135,6 +162,7 @@ static void on_watch(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     hg_vhost_rings_check(ctx);
+    hg_vhost_faults_watch(ctx);
 }
 
 /* Some port's front-end has taken memory away from under us. */
@@ -146,6 +174,12 @@ static void on_lost(evutil_socket_t fd, short what, void *ctx)
 
     (void)fd;
     (void)what;
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
+        if (hg_vhost_ring_lost(hg_vhost_ring(vp, i))) {
+            hg_err_set(&err, EFAULT, "its memory file was truncated: a page of ring %u is gone", i);
+            hg_vhost_session_end(vp, err.text);
+            return;
+        }
     if (vp->space == NULL || !hg_space_lost(vp->space, &guest_addr))
         return;
     hg_err_set(&err, EFAULT,
@@ -193,6 +227,8 @@ void hg_vhost_session_end(struct hg_vhost_port *vp, const char *reason)
     hg_vhost_rings_stop(vp);
     for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
         hg_vhost_ring_reset(hg_vhost_ring(vp, i));
+    hg_vhost_iommu_end(vp);
+    hg_vhost_channel_close(vp);
     if (vp->space != NULL)
         hg_space_clear(vp->space);
     free(vp->space);
@@ -207,5 +243,8 @@ void hg_vhost_session_end(struct hg_vhost_port *vp, const char *reason)
     vp->features = 0;
     vp->features_set = false;
     vp->protocol = 0;
+    vp->status = 0;
+    vp->slots = false;
+    atomic_store_explicit(&vp->pair[0].announce.full, false, memory_order_relaxed);
     hg_link_lost(&vp->link);
 }

@@ -41,11 +41,13 @@ static inline uint32_t random_in(uint64_t *state, uint32_t min, uint32_t max)
 }
 
 /* At least `bytes` of guest memory. Every region is an allocation of its own, so that a sanitizer
- * sees every step beyond it. */
-static inline void guest_init(struct guest *guest, uint64_t bytes)
+ * sees every step beyond it. Regions are whole pages, which an IOTLB needs, or have odd bounds. */
+static inline void guest_init(struct guest *guest, uint64_t bytes, bool whole_pages)
 {
-    uint64_t region_bytes = bytes / GUEST_REGIONS_N + 4096 + 37; /* bounds at odd addresses */
+    uint64_t region_bytes = hg_round_up(bytes / GUEST_REGIONS_N, 4096) + 4096;
 
+    if (!whole_pages)
+        region_bytes += 37;
     *guest = (struct guest){.bytes = region_bytes * GUEST_REGIONS_N};
     guest->space.n = GUEST_REGIONS_N;
     for (unsigned i = 0; i < GUEST_REGIONS_N; i++)
@@ -113,35 +115,48 @@ static inline uint32_t random_len(uint64_t *state)
     }
 }
 
-/* Both ends of a ring of `num` descriptors. */
+/* Both ends of a ring. */
 struct ring_pair {
     struct hg_drv drv;
     struct hg_vq_dev dev;
     void *memory;
 };
 
-static inline void ring_pair_init(struct ring_pair *pair, uint16_t num, bool receives,
-                                  bool event_idx, const struct hg_space *space)
+struct ring_options {
+    uint16_t num;
+    bool receives; /* the device writes */
+    bool packed;
+    bool event_idx;
+    bool in_order;
+};
+
+static inline void ring_pair_init(struct ring_pair *pair, const struct ring_options *options,
+                                  const struct hg_space *space)
 {
+    uint64_t features = (options->packed ? HG_BIT(HG_VIRTIO_F_RING_PACKED) : 0) |
+                        (options->event_idx ? HG_BIT(HG_VIRTIO_F_EVENT_IDX) : 0) |
+                        (options->in_order ? HG_BIT(HG_VIRTIO_F_IN_ORDER) : 0);
     int rc;
 
-    pair->memory = aligned_alloc(128, hg_drv_bytes(num));
-    rc = hg_drv_init(&pair->drv, num, receives, pair->memory);
+    pair->memory = aligned_alloc(128, hg_drv_bytes(options->num));
+    rc = hg_drv_init(&pair->drv, options->num, options->receives, pair->memory);
     assert(rc == 0);
     (void)rc;
-    hg_drv_start(&pair->drv, event_idx ? HG_BIT(HG_VIRTIO_F_EVENT_IDX) : 0);
+    hg_drv_start(&pair->drv, features);
     pair->dev = (struct hg_vq_dev){
         .desc = pair->drv.desc,
         .avail = pair->drv.avail,
         .used = pair->drv.used,
-        .num = num,
+        .num = options->num,
         .hdr_len = HG_NET_HDR_BYTES,
-        .event_idx = event_idx,
+        .packed = options->packed,
+        .in_order = options->in_order,
+        .event_idx = options->event_idx,
         .csum_ok = true,
         .space = space,
         .call_fd = -1,
     };
-    hg_vq_dev_start(&pair->dev, 0);
+    hg_vq_dev_start(&pair->dev, options->packed ? HG_PACKED_WRAP : 0);
 }
 
 static inline void ring_pair_free(struct ring_pair *pair)

@@ -145,6 +145,42 @@ static void give_descriptors_to_who_takes_them(void **state)
     close(taken);
 }
 
+static void read_several_at_once_and_give_descriptors_to_the_right_one(void **state)
+{
+    struct pair *p = *state;
+    struct hg_err err;
+    int fd = eventfd(0, 0);
+
+    assert_true(peer_send_u64(&p->peer, HG_VHOST_SET_FEATURES, 42));
+    assert_true(peer_send_state(&p->peer, HG_VHOST_SET_VRING_NUM, 3, 256));
+    assert_true(peer_send_fd(&p->peer, HG_VHOST_SET_VRING_KICK, 3, fd));
+    assert_true(peer_send_state(&p->peer, HG_VHOST_SET_VRING_ENABLE, 3, 1));
+    close(fd);
+
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(hg_vhost_recv(&p->conn, &err), 1);
+        assert_int_equal(p->conn.in_fd_n, i == 2 ? 1 : 0);
+        /* One read took the first three: it ends where descriptors came along. */
+        assert_int_equal(hg_vhost_has_ahead(&p->conn), i < 2);
+        hg_vhost_next(&p->conn);
+    }
+    assert_int_equal(hg_vhost_recv(&p->conn, &err), 0);
+}
+
+static void close_descriptors_that_were_read_ahead(void **state)
+{
+    struct pair *p = *state;
+    struct hg_err err;
+    int fd = eventfd(0, 0);
+
+    assert_true(peer_send_u64(&p->peer, HG_VHOST_SET_FEATURES, 42));
+    assert_true(peer_send_fd(&p->peer, HG_VHOST_SET_VRING_KICK, 3, fd));
+    close(fd);
+    assert_int_equal(hg_vhost_recv(&p->conn, &err), 1);
+    assert_int_equal(p->conn.in_fd_n, 0);
+    hg_vhost_conn_clear(&p->conn); /* the tear-down counts */
+}
+
 /* Descriptors may not come in such numbers, whether at once or over the bytes of one message. */
 static void refuse_too_many_descriptors(void **state)
 {
@@ -282,6 +318,22 @@ static void keep_descriptors_with_their_first_byte(void **state)
     assert_false(hg_vhost_wants_write(&p->conn));
 }
 
+static void send_what_was_queued_in_one_go(void **state)
+{
+    struct pair *p = *state;
+    struct hg_vhost_msg msg = reply_of(32);
+    uint8_t bytes[256];
+    struct hg_err err;
+
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(hg_vhost_queue(&p->conn, &msg, &err), 0);
+    assert_true(hg_vhost_wants_write(&p->conn));
+    assert_int_equal(recv(p->peer.fd, bytes, sizeof(bytes), MSG_DONTWAIT), -1);
+    assert_int_equal(hg_vhost_flush(&p->conn, &err), 0);
+    assert_false(hg_vhost_wants_write(&p->conn));
+    assert_int_equal(recv(p->peer.fd, bytes, sizeof(bytes), MSG_DONTWAIT), 3 * 44);
+}
+
 static void fail_without_a_signal_when_nobody_reads(void **state)
 {
     struct pair *p = *state;
@@ -311,12 +363,15 @@ int main(void)
         CASE(take_whole_messages_one_at_a_time),
         CASE(take_a_message_byte_by_byte),
         CASE(give_descriptors_to_who_takes_them),
+        CASE(read_several_at_once_and_give_descriptors_to_the_right_one),
+        CASE(close_descriptors_that_were_read_ahead),
         CASE(refuse_too_many_descriptors),
         CASE(refuse_a_wrong_version),
         CASE(refuse_a_large_payload_before_it_comes),
         CASE(notice_the_end_of_the_stream),
         CASE(bound_what_waits_for_a_peer_that_does_not_read),
         CASE(keep_descriptors_with_their_first_byte),
+        CASE(send_what_was_queued_in_one_go),
         CASE(fail_without_a_signal_when_nobody_reads),
         CASE(name_requests),
     };

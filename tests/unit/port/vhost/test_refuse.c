@@ -61,14 +61,8 @@ static void refuse_what_was_not_offered(void **state)
         0,
         HG_VHOST_SET_LOG_BASE,
         HG_VHOST_SET_LOG_FD,
-        HG_VHOST_SEND_RARP,
-        HG_VHOST_SET_BACKEND_REQ_FD,
-        HG_VHOST_IOTLB_MSG,
-        HG_VHOST_GET_MAX_MEM_SLOTS,
-        HG_VHOST_ADD_MEM_REG,
-        HG_VHOST_REM_MEM_REG,
-        HG_VHOST_SET_STATUS,
-        HG_VHOST_GET_STATUS,
+        HG_VHOST_GET_INFLIGHT_FD,
+        HG_VHOST_SET_INFLIGHT_FD,
         HG_VHOST_REQUEST_N,
         UINT32_MAX,
     };
@@ -82,12 +76,12 @@ static void refuse_what_was_not_offered(void **state)
     }
     begin(rig);
     assert_true(
-        peer_send_u64(&rig->peer, HG_VHOST_SET_FEATURES, HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM)));
-    assert_broken(rig, "SET_FEATURES: features 0x200000000 were not offered");
+        peer_send_u64(&rig->peer, HG_VHOST_SET_FEATURES, HG_BIT(HG_VIRTIO_F_NOTIFY_ON_EMPTY)));
+    assert_broken(rig, "SET_FEATURES: features 0x1000000 were not offered");
     begin(rig);
     assert_true(peer_send_u64(&rig->peer, HG_VHOST_SET_PROTOCOL_FEATURES,
-                              HG_BIT(HG_VHOST_PROTOCOL_F_BACKEND_REQ)));
-    assert_broken(rig, "SET_PROTOCOL_FEATURES: protocol features 0x20 were not offered");
+                              HG_BIT(HG_VHOST_PROTOCOL_F_LOG_SHMFD)));
+    assert_broken(rig, "SET_PROTOCOL_FEATURES: protocol features 0x2 were not offered");
 }
 
 /* Each request with a payload too short and too long, with descriptors that do not belong to it, and as
@@ -115,6 +109,14 @@ static void refuse_requests_of_the_wrong_shape(void **state)
         {HG_VHOST_GET_QUEUE_NUM, 0, 0},
         {HG_VHOST_SET_VRING_ENABLE, 8, 0},
         {HG_VHOST_NET_SET_MTU, 8, 0},
+        {HG_VHOST_SEND_RARP, 8, 0},
+        {HG_VHOST_IOTLB_MSG, 32, 0},
+        {HG_VHOST_RESET_DEVICE, 0, 0},
+        {HG_VHOST_GET_MAX_MEM_SLOTS, 0, 0},
+        {HG_VHOST_ADD_MEM_REG, 40, 1},
+        {HG_VHOST_REM_MEM_REG, 40, 1},
+        {HG_VHOST_SET_STATUS, 8, 0},
+        {HG_VHOST_GET_STATUS, 0, 0},
         {HG_VHOST_SET_MEM_TABLE, 8, 8},
     };
     static const uint8_t zeros[HG_VHOST_PAYLOAD_MAX];

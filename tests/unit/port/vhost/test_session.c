@@ -281,7 +281,6 @@ static void offer_many_queues_only_when_there_are(void **state)
 
     assert_true(rig_bring_up(rig));
     assert_int_equal(rig->peer.offered & HG_BIT(HG_VIRTIO_NET_F_MQ), 0);
-    assert_int_equal(rig->peer.offered & HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM), 0);
     assert_int_equal(rig->peer.offered & HG_BIT(26), 0); /* LOG_ALL */
 }
 

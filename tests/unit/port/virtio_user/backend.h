@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sock.h"
+#include "peer/options.h"
 #include "port/virtio_user/virtio_user.h"
 #include "virtio/vhost_msg.h"
 #include "virtio/virtio.h"
@@ -92,14 +93,18 @@ static inline void hang_up(struct back *back)
 static inline int set_up(void **state)
 {
     struct place *place = calloc(1, sizeof(*place));
-    union hg_port_value values[] = {
-        {.string = place->path}, {.uint = 1}, {.uint = 1}, {.uint = NUM}}; /* it listens */
+    const struct hg_port_driver *driver = &hg_virtio_user_driver;
+    union hg_port_value values[OPTIONS_MAX];
     struct hg_err err;
 
     hg_log_set_level(HG_LOG_ERROR);
     strcpy(place->dir, "/tmp/headgate-backend-XXXXXX");
     assert_non_null(mkdtemp(place->dir));
     snprintf(place->path, sizeof(place->path), "%s/sock", place->dir);
+    option_presets(driver, values);
+    option_value(driver, values, "socket")->string = place->path;
+    option_value(driver, values, "role")->uint = 1; /* it listens */
+    option_value(driver, values, "queue_size")->uint = NUM;
     place->loop = event_base_new();
     place->host =
         (struct hg_port_host){.loop = place->loop, .queues_changed = changed, .ctx = place};

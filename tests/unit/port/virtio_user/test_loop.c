@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "peer/options.h"
 #include "port/vhost/vhost.h"
 #include "port/virtio_user/virtio_user.h"
 
@@ -42,10 +43,14 @@ static void changed(struct hg_port *port, void *ctx)
 
 static void open_back(struct place *place, bool client, unsigned pair_n)
 {
-    union hg_port_value values[] = {
-        {.string = place->path}, {.uint = client}, {.uint = pair_n}, {.uint = 0}, {.uint = 1500}};
+    const struct hg_port_driver *driver = &hg_vhost_user_driver;
+    union hg_port_value values[OPTIONS_MAX];
     struct hg_err err;
 
+    option_presets(driver, values);
+    option_value(driver, values, "socket")->string = place->path;
+    option_value(driver, values, "role")->uint = client;
+    option_value(driver, values, "queues")->uint = pair_n;
     place->back = (struct hg_port){.name = "back", .id = 1, .host = &place->host};
     if (hg_vhost_user_driver.open(&place->back, values, &err) != 0)
         fail_msg("%s", err.text);
@@ -53,10 +58,15 @@ static void open_back(struct place *place, bool client, unsigned pair_n)
 
 static void open_guest(struct place *place, bool server, unsigned pair_n, unsigned queue_size)
 {
-    union hg_port_value values[] = {
-        {.string = place->path}, {.uint = server}, {.uint = pair_n}, {.uint = queue_size}};
+    const struct hg_port_driver *driver = &hg_virtio_user_driver;
+    union hg_port_value values[OPTIONS_MAX];
     struct hg_err err;
 
+    option_presets(driver, values);
+    option_value(driver, values, "socket")->string = place->path;
+    option_value(driver, values, "role")->uint = server;
+    option_value(driver, values, "queues")->uint = pair_n;
+    option_value(driver, values, "queue_size")->uint = queue_size;
     place->guest = (struct hg_port){.name = "guest", .id = 2, .host = &place->host};
     if (hg_virtio_user_driver.open(&place->guest, values, &err) != 0)
         fail_msg("%s", err.text);
@@ -318,15 +328,18 @@ static void wakes_up(void **state)
 static void refuses_odd_sizes(void **state)
 {
     struct place *place = *state;
-    union hg_port_value values[] = {
-        {.string = place->path}, {.uint = 0}, {.uint = 1}, {.uint = 100}};
+    const struct hg_port_driver *driver = &hg_virtio_user_driver;
+    union hg_port_value values[OPTIONS_MAX];
     struct hg_err err;
     unsigned option;
 
+    option_presets(driver, values);
+    option_value(driver, values, "socket")->string = place->path;
+    option_value(driver, values, "queue_size")->uint = 100;
     assert_int_equal(hg_virtio_user_driver.check(values, &option, &err), -EINVAL);
     assert_string_equal(hg_virtio_user_driver.options[option].name, "queue_size");
     assert_non_null(strstr(err.text, "found '100'; expected a power of two"));
-    values[3].uint = 128;
+    option_value(driver, values, "queue_size")->uint = 128;
     assert_int_equal(hg_virtio_user_driver.check(values, &option, &err), 0);
 }
 

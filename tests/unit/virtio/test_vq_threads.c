@@ -100,8 +100,7 @@ static void post_all(struct shop *shop)
     struct hg_drv *drv = &shop->to_driver.drv;
 
     while (drv->free_n != 0) {
-        struct hg_drv_buf buf = {buf_addr(drv, hg_drv_id(drv, 0)), BUF_BYTES,
-                                 HG_DESC_F_WRITE};
+        struct hg_drv_buf buf = {buf_addr(drv, hg_drv_id(drv, 0)), BUF_BYTES, HG_DESC_F_WRITE};
 
         hg_drv_add(drv, &buf, 1);
     }
@@ -180,16 +179,18 @@ static void drive(struct shop *shop, uint64_t *random)
     }
 }
 
-static void echoes(bool event_idx)
+static void echoes(struct ring_options options)
 {
     static struct shop shop;
     uint64_t random = 12345;
     pthread_t thread;
 
     memset(&shop, 0, sizeof(shop));
-    guest_init(&shop.guest, 2 * NUM * BUF_BYTES);
-    ring_pair_init(&shop.to_device, NUM, false, event_idx, &shop.guest.space);
-    ring_pair_init(&shop.to_driver, NUM, true, event_idx, &shop.guest.space);
+    guest_init(&shop.guest, 2 * NUM * BUF_BYTES, false);
+    options.num = NUM;
+    ring_pair_init(&shop.to_device, &options, &shop.guest.space);
+    options.receives = true;
+    ring_pair_init(&shop.to_driver, &options, &shop.guest.space);
     shop.kick_fd = eventfd(0, EFD_NONBLOCK);
     shop.call_fd = eventfd(0, EFD_NONBLOCK);
     post_all(&shop);
@@ -209,23 +210,42 @@ static void echoes(bool event_idx)
     guest_free(&shop.guest);
 }
 
-static void wake_by_flags(void **state)
+static void split_by_flags(void **state)
 {
     (void)state;
-    echoes(false);
+    echoes((struct ring_options){0});
 }
 
-static void wake_by_event_index(void **state)
+static void split_by_event_index(void **state)
 {
     (void)state;
-    echoes(true);
+    echoes((struct ring_options){.event_idx = true});
+}
+
+static void packed_by_flags(void **state)
+{
+    (void)state;
+    echoes((struct ring_options){.packed = true});
+}
+
+static void packed_by_event_descriptor(void **state)
+{
+    (void)state;
+    echoes((struct ring_options){.packed = true, .event_idx = true});
+}
+
+static void packed_in_batches(void **state)
+{
+    (void)state;
+    echoes((struct ring_options){.packed = true, .event_idx = true, .in_order = true});
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wake_by_flags),
-        cmocka_unit_test(wake_by_event_index),
+        cmocka_unit_test(split_by_flags),    cmocka_unit_test(split_by_event_index),
+        cmocka_unit_test(packed_by_flags),   cmocka_unit_test(packed_by_event_descriptor),
+        cmocka_unit_test(packed_in_batches),
     };
 
     return cmocka_run_group_tests_name("both ends on two threads", tests, NULL, NULL);

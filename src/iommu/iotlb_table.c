@@ -1,0 +1,130 @@
+#include "iommu/iotlb_table.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+
+uint64_t hg_iotlb_random_odd(void)
+{
+    uint64_t number;
+
+    if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+        number = hg_cycles() * UINT64_C(0x9e3779b97f4a7c15); /* worse, and works */
+    return number | 1;
+}
+
+struct hg_iotlb_table *hg_iotlb_table_new(uint64_t buckets_n)
+{
+    size_t bytes = sizeof(struct hg_iotlb_table) + buckets_n * sizeof(struct hg_iotlb_bucket);
+    struct hg_iotlb_table *table = aligned_alloc(HG_CACHE_LINE_BYTES, bytes);
+
+    if (table == NULL)
+        return NULL;
+    memset(table, 0, bytes);
+    table->multiplier = hg_iotlb_random_odd();
+    table->bucket_mask = buckets_n - 1;
+    return table;
+}
+
+static uint64_t hash_of(const struct hg_iotlb_table *table, uint64_t key)
+{
+    unsigned shift = hg_iotlb_class_shift(hg_iotlb_tag_class(key));
+
+    return hg_iotlb_hash(table->multiplier, key >> shift);
+}
+
+static uint64_t load_tag(const struct hg_iotlb_slot *slot)
+{
+    return atomic_load_explicit(&slot->tag, memory_order_relaxed); /* control is its only writer */
+}
+
+/* The slot of the bucket whose tag is `tag` but for the permission, or NULL. */
+static struct hg_iotlb_slot *search(struct hg_iotlb_bucket *bucket, uint64_t tag)
+{
+    for (unsigned way = 0; way < HG_IOTLB_WAYS; way++)
+        if ((load_tag(&bucket->slot[way]) & ~(uint64_t)HG_IOTLB_TAG_PERM) == tag)
+            return &bucket->slot[way];
+    return NULL;
+}
+
+struct hg_iotlb_slot *hg_iotlb_table_slot(struct hg_iotlb_table *table, uint64_t key)
+{
+    uint64_t hash = hash_of(table, key);
+    struct hg_iotlb_slot *slot = search(&table->bucket[hg_iotlb_first_bucket(table, hash)], key);
+
+    return slot != NULL ? slot : search(&table->bucket[hg_iotlb_second_bucket(table, hash)], key);
+}
+
+static void fill(struct hg_iotlb_slot *slot, uint64_t tag, uint8_t *host)
+{
+    atomic_store_explicit(&slot->host, host, memory_order_relaxed);
+    /* Pairs with the acquires in hg_iotlb_bucket_find(). */
+    atomic_store_explicit(&slot->tag, tag, memory_order_release);
+}
+
+bool hg_iotlb_table_put(struct hg_iotlb_table *table, uint64_t key, unsigned perm, uint8_t *host)
+{
+    unsigned class = hg_iotlb_tag_class(key);
+    uint64_t hash = hash_of(table, key);
+    struct hg_iotlb_slot *slot = search(&table->bucket[hg_iotlb_first_bucket(table, hash)], 0);
+
+    if (slot == NULL)
+        slot = search(&table->bucket[hg_iotlb_second_bucket(table, hash)], 0);
+    if (slot == NULL)
+        return false;
+    table->n++;
+    if (table->class_n[class]++ == 0)
+        atomic_fetch_or_explicit(&table->classes, 1u << class, memory_order_relaxed);
+    fill(slot, key | (uint64_t)perm << HG_IOTLB_TAG_PERM_SHIFT, host);
+    return true;
+}
+
+/* Moves one of the blocks that stand in their first bucket here and find room in their second. */
+static struct hg_iotlb_slot *move_one(struct hg_iotlb_table *table, uint64_t b)
+{
+    for (unsigned way = 0; way < HG_IOTLB_WAYS; way++) {
+        struct hg_iotlb_slot *from = &table->bucket[b].slot[way];
+        uint64_t tag = load_tag(from);
+        struct hg_iotlb_slot *to;
+        uint64_t hash;
+
+        if (hg_iotlb_tag_class(tag) == 0)
+            continue;
+        hash = hash_of(table, tag);
+        to = search(&table->bucket[hg_iotlb_second_bucket(table, hash)], 0);
+        if (hg_iotlb_first_bucket(table, hash) != b || to == NULL)
+            continue;
+        fill(to, tag, atomic_load_explicit(&from->host, memory_order_relaxed));
+        /* Pairs with the acquires in hg_iotlb_bucket_find(): who finds it gone here finds it there. */
+        atomic_store_explicit(&from->tag, HG_IOTLB_TAG_GONE, memory_order_release);
+        return from;
+    }
+    return NULL;
+}
+
+struct hg_iotlb_slot *hg_iotlb_table_move(struct hg_iotlb_table *table, uint64_t key)
+{
+    uint64_t hash = hash_of(table, key);
+    struct hg_iotlb_slot *slot = move_one(table, hg_iotlb_first_bucket(table, hash));
+
+    return slot != NULL ? slot : move_one(table, hg_iotlb_second_bucket(table, hash));
+}
+
+struct hg_iotlb_slot *hg_iotlb_table_victim(struct hg_iotlb_table *table, uint64_t key, uint64_t n)
+{
+    uint64_t b = hg_iotlb_first_bucket(table, hash_of(table, key));
+
+    return &table->bucket[b].slot[n % HG_IOTLB_WAYS];
+}
+
+void hg_iotlb_table_hide(struct hg_iotlb_table *table, struct hg_iotlb_slot *slot)
+{
+    unsigned class = hg_iotlb_tag_class(load_tag(slot));
+
+    atomic_store_explicit(&slot->tag, HG_IOTLB_TAG_GONE, memory_order_relaxed);
+    table->n--;
+    if (--table->class_n[class] == 0)
+        atomic_fetch_and_explicit(&table->classes, ~(1u << class), memory_order_relaxed);
+}

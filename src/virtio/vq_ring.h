@@ -1,0 +1,114 @@
+/*
+ * A ring of either format, device side, for who receives and transmits on it. `packed` is a constant
+ * where it matters: the compiler makes two copies of each hot function and neither asks.
+ * Private to this folder.
+ */
+#ifndef HG_VIRTIO_VQ_RING_H
+#define HG_VIRTIO_VQ_RING_H
+
+#include "virtio/packed_ring.h"
+#include "virtio/split_ring.h"
+
+/* For functions that exist once for each value of a constant parameter. */
+#define VQ_SPECIALISED static inline __attribute__((always_inline))
+
+/* Translates the buffer of a slot, with hints at its first two lines. */
+static inline void vq_translate(struct hg_vq_dev *ring, struct vq_slot *slot, enum hg_perm perm)
+{
+    uint8_t *host;
+
+    slot->simple = slot->simple && hg_space_at(ring->space, &ring->hint, slot->addr, slot->len,
+                                               perm, &host) == slot->len;
+    if (hg_unlikely(!slot->simple))
+        return;
+    if (perm == HG_PERM_WRITE) {
+        hg_shm_expect_write(host);
+        hg_shm_expect_write(host + HG_CACHE_LINE_BYTES);
+    } else {
+        hg_shm_expect_read(host);
+        hg_shm_expect_read(host + HG_CACHE_LINE_BYTES);
+    }
+    slot->host = host;
+}
+
+/*
+ * Looks at up to `want` entries from last_avail on, at most HG_BURST_N, and returns how many are there. Each
+ * pass starts the transfers that the next one waits for: heads, in a split ring; descriptors; with an
+ * IOTLB, its lines; the buffers.
+ */
+VQ_SPECIALISED unsigned vq_look_ahead(struct hg_vq_dev *ring, bool packed, struct vq_slot *slot,
+                                      unsigned want, enum hg_perm perm)
+{
+    const uint16_t plain = perm == HG_PERM_WRITE ? HG_DESC_F_WRITE : 0;
+    const struct hg_iotlb *iotlb = ring->space->iotlb;
+    uint16_t at = ring->last_avail;
+    unsigned n;
+
+    if (hg_unlikely(vq_broken(ring)))
+        return 0;
+    n = packed ? want : split_look_heads(ring, slot, want);
+    for (unsigned i = 0; i < n; i++) {
+        if (!packed) {
+            split_look(ring, plain, &slot[i]);
+        } else if (packed_look(ring, at, plain, &slot[i])) {
+            at = (uint16_t)(at + slot[i].desc_n);
+            if (hg_unlikely(slot[i].desc_n == 0))
+                n = i + 1; /* nobody knows what comes behind it */
+        } else {
+            n = i;
+            break;
+        }
+        if (iotlb == NULL)
+            vq_translate(ring, &slot[i], perm);
+        else
+            hg_iotlb_expect(iotlb, slot[i].addr);
+    }
+    if (iotlb != NULL)
+        for (unsigned i = 0; i < n; i++)
+            vq_translate(ring, &slot[i], perm);
+    return n;
+}
+
+/* Whether there is an entry behind the next `skip` positions. */
+VQ_SPECIALISED bool vq_available(struct hg_vq_dev *ring, bool packed, unsigned skip)
+{
+    uint16_t flags;
+
+    if (packed)
+        return packed_available(ring, (uint16_t)(ring->last_avail + skip), &flags);
+    return split_available(ring, skip, 1) != 0;
+}
+
+/* Returns an entry, `desc_n` positions, to the guest when the burst is published: split_put_used(). */
+VQ_SPECIALISED void vq_put_used(struct hg_vq_dev *ring, bool packed, uint16_t id, uint16_t desc_n,
+                                uint32_t len)
+{
+    if (packed)
+        packed_put_used(ring, id, desc_n, len);
+    else
+        split_put_used(ring, id, desc_n, len);
+}
+
+VQ_SPECIALISED bool vq_publish_used(struct hg_vq_dev *ring, bool packed)
+{
+    return packed ? packed_publish_used(ring) : split_publish_used(ring);
+}
+
+/* Around each call of a ring's user, for the sake of the IOTLB: vq_ahead.c. Begin is false when the ring is
+ * stalled. End is given the position at which the call began, and how many entries were translated and
+ * taken since. */
+bool vq_begin_iommu(struct hg_vq_dev *ring);
+void vq_end_iommu(struct hg_vq_dev *ring, enum hg_perm perm, uint16_t from, unsigned hits);
+
+static inline bool vq_begin(struct hg_vq_dev *ring)
+{
+    return ring->space->iotlb == NULL || vq_begin_iommu(ring);
+}
+
+static inline void vq_end(struct hg_vq_dev *ring, enum hg_perm perm, uint16_t from, unsigned hits)
+{
+    if (ring->space->iotlb != NULL)
+        vq_end_iommu(ring, perm, from, hits);
+}
+
+#endif
