@@ -159,7 +159,7 @@ def refuses_what_is_too_large():
         # Told to a client that sends all of it before it reads, as curl does.
         raw = socket.socket(socket.AF_UNIX)
         raw.connect(str(daemon.api))
-        raw.settimeout(10)
+        raw.settimeout(60)
         raw.sendall(b"POST /v1/ports HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
         raw.sendall(b"x" * 1000000)
         assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
@@ -179,7 +179,7 @@ def refuses_what_is_too_large():
         connection.close()
         raw = socket.socket(socket.AF_UNIX)
         raw.connect(str(daemon.api))
-        raw.settimeout(10)
+        raw.settimeout(60)
         try:
             raw.sendall(b"GET /" + b"a" * 1000000 + b" HTTP/1.1\r\n\r\n")
         except OSError:
@@ -256,7 +256,7 @@ def survives_a_thousand_connections():
         for raw in crowd:
             raw.close()
         assert daemon.names() == ["vm1", "vm2"]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             after = len(list((daemon.directory.parent / f"/proc/{daemon.process.pid}/fd").iterdir()))
             if after <= before + 1:

@@ -15,7 +15,7 @@
 
 enum {
     FLOW_N = 16,     /* frames of a batch */
-    PATIENCE_S = 10, /* for anything that should happen at once; sanitizers and loaded machines */
+    PATIENCE_S = 60, /* for anything that should happen at once; sanitizers and loaded machines */
 };
 
 static struct stage *on_stage; /* for rig.on_change, which has no context */
