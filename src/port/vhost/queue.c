@@ -183,7 +183,8 @@ static unsigned tx_translated(struct hg_vhost_pair *pair, struct hg_vq_dev *dev,
         resume(pair, dev);
     if (hg_likely(parked_n(pair) == 0))
         done = deliver(pair, dev, pkts, n);
-    if (hg_unlikely(done < n && (dev->missing || parked_n(pair) != 0))) {
+    /* Where mappings come and go, buffers are away for longer than where they stand still. */
+    if (hg_unlikely(done < n && (dev->missing || parked_n(pair) != 0 || pair->ahead_n != 0))) {
         park(pair, pkts + done, n - done);
         done = n;
     }
