@@ -32,7 +32,11 @@ enum step {
     RX,         /* queue */
     TX,         /* queue, length */
     WATCH,      /* control looks at the rings */
-    RECONNECT,
+    RECONNECT,  /* features: bit 0 packed rings, bit 1 a virtual IOMMU, bit 2 event indices */
+    CHANNEL,    /* the back-end's channel */
+    IOTLB,      /* type, page, pages, memory page, permission */
+    MISSES,     /* how many are read, and their answer's permission */
+    PACKED,     /* ring, 16 bytes */
     STEP_N
 };
 
@@ -99,11 +103,21 @@ static void must(bool ok)
         abort();
 }
 
-static void reconnect(void)
+static void reconnect(uint8_t features)
 {
     int ends[2];
 
     peer_hang_up(&world.peer);
+    world.peer.features = UINT64_MAX;
+    if ((features & 1) == 0)
+        world.peer.features &= ~HG_BIT(HG_VIRTIO_F_RING_PACKED);
+    if ((features & 2) == 0)
+        world.peer.features &= ~HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM);
+    if ((features & 4) != 0)
+        world.peer.features &= ~HG_BIT(HG_VIRTIO_F_EVENT_IDX);
+    world.peer.packed = (features & 1) != 0;
+    for (unsigned i = 0; i < RINGS; i++)
+        peer_reset_ring(&world.peer, i);
     must(!hg_vhost_connected(world.vp));
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
     peer_attach(&world.peer, ends[0]);
@@ -149,6 +163,56 @@ static void write_descriptor(struct input *in)
 
     take(in, &desc, sizeof(desc));
     peer_write_desc(&world.peer, ring, index, desc);
+}
+
+/* Of the addresses that rings and buffers have, and some that nothing has. */
+static uint64_t take_iova(struct input *in)
+{
+    static const uint64_t bases[] = {PEER_USER, PEER_HIGH, 0, UINT64_C(0x5500000000)};
+    uint8_t choice = take_byte(in);
+
+    return bases[choice % HG_ARRAY_N(bases)] + (uint64_t)(choice / 4) * HG_IOTLB_GRANULE;
+}
+
+static void send_iotlb(struct input *in)
+{
+    struct hg_vhost_iotlb iotlb = {.type = take_byte(in) % 5, .iova = take_iova(in)};
+
+    iotlb.size = (uint64_t)take_byte(in) * 16 * HG_IOTLB_GRANULE;
+    iotlb.user_addr = PEER_USER + (uint64_t)take_byte(in) * 16 * HG_IOTLB_GRANULE;
+    iotlb.perm = take_byte(in) % 5;
+    peer_send_iotlb(&world.peer, iotlb);
+}
+
+/* Reads misses from the channel and answers them: addresses of the rings are those of the process, others
+ * get their page of the memory. */
+static void answer_misses(struct input *in)
+{
+    unsigned n = take_byte(in);
+    uint8_t perm = take_byte(in) % 4;
+    struct hg_vhost_iotlb miss;
+
+    while (n-- > 0 && world.peer.channel >= 0 && peer_take_miss(&world.peer, &miss)) {
+        uint64_t offset = miss.iova >= PEER_USER ? miss.iova - PEER_USER : miss.iova;
+
+        peer_send_iotlb(&world.peer, (struct hg_vhost_iotlb){
+                                         .type = HG_VHOST_IOTLB_UPDATE,
+                                         .iova = miss.iova,
+                                         .size = HG_IOTLB_GRANULE,
+                                         .user_addr = PEER_USER + offset % PEER_MEM_BYTES,
+                                         .perm = perm,
+                                     });
+    }
+}
+
+static void write_packed(struct input *in)
+{
+    unsigned ring = take_byte(in) % RINGS;
+    struct hg_packed_desc desc;
+
+    take(in, &desc, sizeof(desc));
+    desc.flags &= 7;
+    peer_push_packed(&world.peer, ring, &desc, 1);
 }
 
 static void receive(struct input *in)
@@ -219,8 +283,20 @@ static void do_step(struct input *in)
         hg_vhost_rings_check(world.vp);
         break;
     case RECONNECT:
+        reconnect(take_byte(in));
+        break;
+    case CHANNEL:
+        peer_open_channel(peer, false);
+        break;
+    case IOTLB:
+        send_iotlb(in);
+        break;
+    case MISSES:
+        answer_misses(in);
+        break;
+    case PACKED:
     case STEP_N:
-        reconnect();
+        write_packed(in);
         break;
     }
     pump(NULL);
@@ -230,7 +306,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void create_world(void)
 {
-    struct hg_vhost_port_options options = {"/nowhere", true, PAIRS, 65535};
+    const struct hg_vhost_port_options options = {
+        .path = "/nowhere",
+        .server = true,
+        .pair_n = PAIRS,
+        .mtu_max = 65535,
+        .iommu = HG_VHOST_IOMMU_ALLOW,
+        .iotlb_entries = HG_IOTLB_ENTRIES_MIN,
+    };
     struct hg_err err;
 
     hg_log_set_level(HG_LOG_ERROR);
@@ -259,9 +342,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* Counted each time: the fuzzer opens some of its own between inputs. */
     unsigned idle_fds = count_fds();
 
-    for (unsigned i = 0; i < RINGS; i++)
-        peer_reset_ring(&world.peer, i);
-    reconnect();
+    reconnect(0);
     while (in.left > 0)
         do_step(&in);
     peer_hang_up(&world.peer);
