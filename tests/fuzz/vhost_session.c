@@ -32,15 +32,25 @@ enum step {
     RX,         /* queue */
     TX,         /* queue, length */
     WATCH,      /* control looks at the rings */
-    RECONNECT,  /* features: bit 0 packed rings, bit 1 a virtual IOMMU, bit 2 event indices */
-    CHANNEL,    /* the back-end's channel */
-    IOTLB,      /* type, page, pages, memory page, permission */
-    MISSES,     /* how many are read, and their answer's permission */
-    PACKED,     /* ring, 16 bytes */
+    RECONNECT,
+    MODE,    /* bits: packed rings, a virtual IOMMU; from the next START on */
+    CHANNEL, /* for the back-end to ask on */
+    MAP,     /* page of IOVA, pages, page of memory, permission */
+    MAP_ALL, /* rings and buffers */
+    UNMAP,   /* page of IOVA, pages */
+    ANSWER,  /* the misses that have come */
+    SLOT,    /* bits: which half, whether to remove it */
+    STATUS,  /* device status */
+    PACKED,  /* ring, index, 16 bytes */
     STEP_N
 };
 
-enum { PAIRS = 2, RINGS = 2 * PAIRS, LAST_FD_TO_CHECK = 64 };
+enum { PAIRS = 2, RINGS = 2 * PAIRS, LAST_FD_TO_CHECK = 64, PAGE = 4096 };
+
+/* Where the rings are for the device, behind a virtual IOMMU. */
+#define RING_IOVA UINT64_C(0x7700000000)
+
+#define MODES (HG_BIT(HG_VIRTIO_F_RING_PACKED) | HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM))
 
 struct input {
     const uint8_t *at;
@@ -103,21 +113,11 @@ static void must(bool ok)
         abort();
 }
 
-static void reconnect(uint8_t features)
+static void reconnect(void)
 {
     int ends[2];
 
     peer_hang_up(&world.peer);
-    world.peer.features = UINT64_MAX;
-    if ((features & 1) == 0)
-        world.peer.features &= ~HG_BIT(HG_VIRTIO_F_RING_PACKED);
-    if ((features & 2) == 0)
-        world.peer.features &= ~HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM);
-    if ((features & 4) != 0)
-        world.peer.features &= ~HG_BIT(HG_VIRTIO_F_EVENT_IDX);
-    world.peer.packed = (features & 1) != 0;
-    for (unsigned i = 0; i < RINGS; i++)
-        peer_reset_ring(&world.peer, i);
     must(!hg_vhost_connected(world.vp));
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
     peer_attach(&world.peer, ends[0]);
@@ -165,54 +165,107 @@ static void write_descriptor(struct input *in)
     peer_write_desc(&world.peer, ring, index, desc);
 }
 
-/* Of the addresses that rings and buffers have, and some that nothing has. */
-static uint64_t take_iova(struct input *in)
-{
-    static const uint64_t bases[] = {PEER_USER, PEER_HIGH, 0, UINT64_C(0x5500000000)};
-    uint8_t choice = take_byte(in);
-
-    return bases[choice % HG_ARRAY_N(bases)] + (uint64_t)(choice / 4) * HG_IOTLB_GRANULE;
-}
-
-static void send_iotlb(struct input *in)
-{
-    struct hg_vhost_iotlb iotlb = {.type = take_byte(in) % 5, .iova = take_iova(in)};
-
-    iotlb.size = (uint64_t)take_byte(in) * 16 * HG_IOTLB_GRANULE;
-    iotlb.user_addr = PEER_USER + (uint64_t)take_byte(in) * 16 * HG_IOTLB_GRANULE;
-    iotlb.perm = take_byte(in) % 5;
-    peer_send_iotlb(&world.peer, iotlb);
-}
-
-/* Reads misses from the channel and answers them: addresses of the rings are those of the process, others
- * get their page of the memory. */
-static void answer_misses(struct input *in)
-{
-    unsigned n = take_byte(in);
-    uint8_t perm = take_byte(in) % 4;
-    struct hg_vhost_iotlb miss;
-
-    while (n-- > 0 && world.peer.channel >= 0 && peer_take_miss(&world.peer, &miss)) {
-        uint64_t offset = miss.iova >= PEER_USER ? miss.iova - PEER_USER : miss.iova;
-
-        peer_send_iotlb(&world.peer, (struct hg_vhost_iotlb){
-                                         .type = HG_VHOST_IOTLB_UPDATE,
-                                         .iova = miss.iova,
-                                         .size = HG_IOTLB_GRANULE,
-                                         .user_addr = PEER_USER + offset % PEER_MEM_BYTES,
-                                         .perm = perm,
-                                     });
-    }
-}
-
 static void write_packed(struct input *in)
 {
     unsigned ring = take_byte(in) % RINGS;
+    uint16_t index = take_byte(in);
     struct hg_packed_desc desc;
 
     take(in, &desc, sizeof(desc));
-    desc.flags &= 7;
-    peer_push_packed(&world.peer, ring, &desc, 1);
+    peer_write_packed(&world.peer, ring, index, desc);
+}
+
+static void set_mode(unsigned mode)
+{
+    struct peer *peer = &world.peer;
+
+    peer->features = UINT64_MAX & ~MODES;
+    peer->packed = (mode & 1) != 0;
+    peer->ring_start = (mode & 2) != 0 ? RING_IOVA : PEER_USER;
+    if (peer->packed) {
+        peer->features |= HG_BIT(HG_VIRTIO_F_RING_PACKED);
+        peer_use_packed(peer);
+    }
+    if ((mode & 2) != 0)
+        peer->features |= HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM);
+}
+
+/* Acknowledgements and what else has come: nobody waits for it. */
+static void drain(int fd)
+{
+    uint8_t bytes[4096];
+
+    pump(NULL);
+    while (fd >= 0 && recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+        continue;
+}
+
+static void map(uint64_t iova, uint64_t size, uint64_t offset, uint8_t perm)
+{
+    struct hg_vhost_iotlb update = {iova, size, PEER_USER + offset, perm, HG_VHOST_IOTLB_UPDATE,
+                                    {0}};
+
+    peer_send_iotlb(&world.peer, update);
+}
+
+static void map_some(struct input *in)
+{
+    uint64_t iova = take_byte(in);
+    uint64_t size = take_byte(in) % 8u;
+    uint64_t offset = take_byte(in);
+    uint8_t perm = take_byte(in);
+
+    map((perm & 0x80) != 0 ? RING_IOVA + iova * PAGE : iova * PAGE, size * PAGE, offset * PAGE,
+        perm & 7);
+}
+
+static void map_all(void)
+{
+    map(RING_IOVA, RINGS * (uint64_t)PEER_RING_BYTES, 0, HG_VHOST_ACCESS_RW);
+    map(0, PEER_HALF_BYTES, 0, HG_VHOST_ACCESS_RW);
+    map(PEER_HIGH, PEER_HALF_BYTES, PEER_HALF_BYTES, HG_VHOST_ACCESS_RW);
+}
+
+static void unmap_some(struct input *in)
+{
+    uint64_t page = take_byte(in);
+    uint8_t pages = take_byte(in);
+    struct hg_vhost_iotlb invalidate = {
+        .iova = ((pages & 0x80) != 0 ? RING_IOVA : 0) + page * PAGE,
+        .size = (pages & 0x7f) * (uint64_t)PAGE,
+        .type = HG_VHOST_IOTLB_INVALIDATE,
+    };
+
+    peer_send_iotlb(&world.peer, invalidate);
+}
+
+/* Answers each miss that is there with the page that a guest would mean. */
+static void answer(void)
+{
+    struct hg_vhost_hdr hdr;
+    struct hg_vhost_iotlb miss;
+
+    while (world.peer.channel >= 0 &&
+           recv(world.peer.channel, &hdr, sizeof(hdr), MSG_DONTWAIT) == sizeof(hdr) &&
+           recv(world.peer.channel, &miss, sizeof(miss), MSG_DONTWAIT) == sizeof(miss)) {
+        uint64_t base = miss.iova >= RING_IOVA ? RING_IOVA : miss.iova >= PEER_HIGH ? PEER_HIGH : 0;
+        uint64_t offset = base == PEER_HIGH ? PEER_HALF_BYTES : 0;
+
+        map(miss.iova, PAGE, (miss.iova - base + offset) % PEER_MEM_BYTES, HG_VHOST_ACCESS_RW);
+        drain(world.peer.fd);
+    }
+}
+
+static void change_slot(uint8_t how)
+{
+    unsigned half = how & 1;
+    struct hg_vhost_mem_reg slot = {.region = {half == 0 ? 0 : PEER_HIGH, PEER_HALF_BYTES,
+                                               PEER_USER + half * PEER_HALF_BYTES,
+                                               half * PEER_HALF_BYTES}};
+    bool remove = (how & 2) != 0;
+
+    peer_send(&world.peer, remove ? HG_VHOST_REM_MEM_REG : HG_VHOST_ADD_MEM_REG, 0, &slot,
+              sizeof(slot), &world.peer.mem_fd, remove ? 0 : 1);
 }
 
 static void receive(struct input *in)
@@ -235,12 +288,47 @@ static void transmit(struct input *in)
     q->tx(q, &pkt, 1);
 }
 
+/* The steps that nothing is asked in: what they send is answered with acknowledgements alone. */
+static void do_later_step(enum step step, struct input *in)
+{
+    switch (step) {
+    case MODE:
+        set_mode(take_byte(in));
+        break;
+    case CHANNEL:
+        peer_open_channel(&world.peer, false);
+        break;
+    case MAP:
+        map_some(in);
+        break;
+    case MAP_ALL:
+        map_all();
+        break;
+    case UNMAP:
+        unmap_some(in);
+        break;
+    case ANSWER:
+        answer();
+        break;
+    case SLOT:
+        change_slot(take_byte(in));
+        break;
+    case STATUS:
+        peer_send_u64(&world.peer, HG_VHOST_SET_STATUS, take_byte(in));
+        break;
+    default:
+        write_packed(in);
+        break;
+    }
+}
+
 static void do_step(struct input *in)
 {
     struct peer *peer = &world.peer;
+    enum step step = (enum step)(take_byte(in) % STEP_N);
     unsigned ring;
 
-    switch ((enum step)(take_byte(in) % STEP_N)) {
+    switch (step) {
     case MESSAGE:
         send_message(in);
         break;
@@ -281,22 +369,23 @@ static void do_step(struct input *in)
         break;
     case WATCH:
         hg_vhost_rings_check(world.vp);
+        hg_vhost_faults_watch(world.vp);
+        break;
+    case MODE:
+    case CHANNEL:
+    case MAP:
+    case MAP_ALL:
+    case UNMAP:
+    case ANSWER:
+    case SLOT:
+    case STATUS:
+    case PACKED:
+        do_later_step(step, in);
+        drain(peer->fd);
         break;
     case RECONNECT:
-        reconnect(take_byte(in));
-        break;
-    case CHANNEL:
-        peer_open_channel(peer, false);
-        break;
-    case IOTLB:
-        send_iotlb(in);
-        break;
-    case MISSES:
-        answer_misses(in);
-        break;
-    case PACKED:
     case STEP_N:
-        write_packed(in);
+        reconnect();
         break;
     }
     pump(NULL);
@@ -306,13 +395,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void create_world(void)
 {
-    const struct hg_vhost_port_options options = {
+    struct hg_vhost_port_options options = {
         .path = "/nowhere",
         .server = true,
         .pair_n = PAIRS,
         .mtu_max = 65535,
-        .iommu = HG_VHOST_IOMMU_ALLOW,
         .iotlb_entries = HG_IOTLB_ENTRIES_MIN,
+        .coalesce_frames = 1,
     };
     struct hg_err err;
 
@@ -342,7 +431,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* Counted each time: the fuzzer opens some of its own between inputs. */
     unsigned idle_fds = count_fds();
 
-    reconnect(0);
+    set_mode(0);
+    for (unsigned i = 0; i < RINGS; i++)
+        peer_reset_ring(&world.peer, i);
+    reconnect();
     while (in.left > 0)
         do_step(&in);
     peer_hang_up(&world.peer);
