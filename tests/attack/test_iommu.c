@@ -1,6 +1,6 @@
 /*
  * A guest and its front-end that attack through the virtual IOMMU, with traffic on the stage. What a single
- * message leads to is tested without a worker in tests/unit/port/vhost/test_iommu.c; the IOTLB against a
+ * message leads to is tested without a worker in tests/unit/port/vhost/test_iommu_refuse.c; the IOTLB against a
  * model in tests/unit/iommu/.
  *
  * What was acknowledged as unmapped is made inaccessible in our own mapping at that moment: whoever
