@@ -49,9 +49,9 @@ static void print_options(const json_t *options)
     json_object_foreach((json_t *)options, key, value)
     {
         if (json_is_integer(value)) {
-            printf("  %-14s %" JSON_INTEGER_FORMAT "\n", key, json_integer_value(value));
+            printf("  %-16s %" JSON_INTEGER_FORMAT "\n", key, json_integer_value(value));
         } else {
-            printf("  %-14s %s\n", key, json_string_value(value));
+            printf("  %-16s %s\n", key, json_string_value(value));
         }
     }
 }
@@ -61,7 +61,7 @@ static void print_state(const char *state, const char *sentence)
 {
     bool begins = strncmp(sentence, state, strlen(state)) == 0;
 
-    printf("  %-14s %s%s%s\n", "state", begins ? "" : state, begins ? "" : ": ", sentence);
+    printf("  %-16s %s%s%s\n", "state", begins ? "" : state, begins ? "" : ": ", sentence);
 }
 
 /* The virtual IOMMU in words. */
@@ -72,10 +72,10 @@ static void print_iommu(const json_t *iommu)
     bool any = false;
 
     if (!json_is_true(json_object_get(iommu, "active"))) {
-        printf("  %-14s not used by the guest\n", "virtual iommu");
+        printf("  %-16s not used by the guest\n", "virtual iommu");
         return;
     }
-    printf("  %-14s in use: %" PRIu64 " translations of %" PRIu64 " at most; %" PRIu64
+    printf("  %-16s in use: %" PRIu64 " translations of %" PRIu64 " at most; %" PRIu64
            " frame%s wait%s for one\n",
            "virtual iommu", hg_field_number(iommu, "entries"),
            hg_field_number(iommu, "entries_max"), hg_field_number(iommu, "parked_now"),
@@ -84,7 +84,7 @@ static void print_iommu(const json_t *iommu)
     json_object_foreach(json_object_get(iommu, "faults_by_kind"), kind, count)
     {
         if (json_integer_value(count) > 0) {
-            printf("%s%" JSON_INTEGER_FORMAT " %s", any ? ", " : "  faults         ",
+            printf("%s%" JSON_INTEGER_FORMAT " %s", any ? ", " : "  faults           ",
                    json_integer_value(count), kind);
             any = true;
         }
@@ -101,12 +101,12 @@ static void print_port(const struct hg_cli *cli, const json_t *port)
     printf("%s: %s on bridge %s\n", hg_field_text(port, "name"), hg_field_text(port, "type"),
            hg_field_text(port, "bridge"));
     print_state(hg_field_text(port, "state"), hg_field_text(port, "text"));
-    printf("  %-14s %" JSON_INTEGER_FORMAT "\n", "queue pairs",
+    printf("  %-16s %" JSON_INTEGER_FORMAT "\n", "queue pairs",
            json_integer_value(json_object_get(port, "queue_pairs")));
-    printf("  %-14s %" JSON_INTEGER_FORMAT "\n", "reconnects",
+    printf("  %-16s %" JSON_INTEGER_FORMAT "\n", "reconnects",
            json_integer_value(json_object_get(port, "reconnects")));
     hg_field_join(json_object_get(port, "peer_features"), " ", joined, sizeof(joined));
-    printf("  %-14s %s\n", "negotiated", joined[0] ? joined : "nothing yet");
+    printf("  %-16s %s\n", "negotiated", joined[0] ? joined : "nothing yet");
     if (json_object_get(port, "iommu")) {
         print_iommu(json_object_get(port, "iommu"));
     }

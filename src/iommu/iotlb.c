@@ -27,6 +27,23 @@ const char *hg_iommu_fault_name(enum hg_iommu_fault fault)
 
 /* ---- the table ---- */
 
+bool hg_iotlb_find(const struct hg_iotlb *iotlb, uint64_t addr, struct hg_iotlb_block *block)
+{
+    const struct hg_iotlb_table *table = hg_qsbr_read(&iotlb->table);
+    uint32_t classes = atomic_load_explicit(&table->classes, memory_order_relaxed);
+
+    for (; classes != 0; classes &= classes - 1) {
+        unsigned class = (unsigned)__builtin_ctz(classes);
+
+        if (!hg_iotlb_table_find(table, addr, class, &block->perm, &block->host))
+            continue;
+        block->size = hg_iotlb_class_size(class);
+        block->base = addr & -block->size;
+        return true;
+    }
+    return false;
+}
+
 /* How many blocks a table of so many slots takes before it grows: 5 of 8 slots. */
 static bool is_crowded(const struct hg_iotlb_table *table)
 {

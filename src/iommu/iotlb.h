@@ -92,31 +92,29 @@ struct hg_iotlb_block {
     unsigned perm; /* HG_PERM_* */
 };
 
-/* The block of this class that holds addr. As hg_iotlb_find(). */
-static inline bool hg_iotlb_find_class(const struct hg_iotlb_table *table, uint64_t addr,
-                                       unsigned class, struct hg_iotlb_block *block)
-{
-    uint64_t tag;
+/* Looks one address up. False when there is no entry for it. Workers and control; lock-free. The result
+ * holds until the caller's next quiescent state. */
+bool hg_iotlb_find(const struct hg_iotlb *iotlb, uint64_t addr, struct hg_iotlb_block *block);
 
-    if (!hg_iotlb_table_find(table, addr, class, &tag, &block->host))
-        return false;
-    block->base = hg_iotlb_tag_base(tag);
-    block->size = hg_iotlb_class_size(class);
-    block->perm = hg_iotlb_tag_perm(tag);
-    return true;
-}
-
-/* Looks one address up. False when there is no entry for it. Workers and control; lock-free. The
- * result holds until the caller's next quiescent state. */
-static inline bool hg_iotlb_find(const struct hg_iotlb *iotlb, uint64_t addr,
-                                 struct hg_iotlb_block *block)
+/* The same where it is short: while all blocks are of one size, in the first bucket. False says nothing: ask
+ * hg_iotlb_find() then. Nearly all look-ups end here. */
+static inline bool hg_iotlb_find_quick(const struct hg_iotlb *iotlb, uint64_t addr,
+                                       struct hg_iotlb_block *block)
 {
     const struct hg_iotlb_table *table = hg_qsbr_read(&iotlb->table);
     uint32_t classes = atomic_load_explicit(&table->classes, memory_order_relaxed);
 
-    for (; classes != 0; classes &= classes - 1)
-        if (hg_iotlb_find_class(table, addr, (unsigned)__builtin_ctz(classes), block))
-            return true;
+    /* Twice the same, each with a size that the compiler knows. */
+    if (classes == 1u << HG_IOTLB_4K) {
+        block->size = hg_iotlb_class_size(HG_IOTLB_4K);
+        block->base = addr & -block->size;
+        return hg_iotlb_table_find_first(table, addr, HG_IOTLB_4K, &block->perm, &block->host);
+    }
+    if (classes == 1u << HG_IOTLB_2M) {
+        block->size = hg_iotlb_class_size(HG_IOTLB_2M);
+        block->base = addr & -block->size;
+        return hg_iotlb_table_find_first(table, addr, HG_IOTLB_2M, &block->perm, &block->host);
+    }
     return false;
 }
 
@@ -127,8 +125,13 @@ static inline void hg_iotlb_expect(const struct hg_iotlb *iotlb, uint64_t addr)
     const struct hg_iotlb_table *table = hg_qsbr_read(&iotlb->table);
     uint32_t classes = atomic_load_explicit(&table->classes, memory_order_relaxed);
 
-    for (; classes != 0; classes &= classes - 1)
-        hg_iotlb_table_expect(table, addr, (unsigned)__builtin_ctz(classes));
+    if (classes == 1u << HG_IOTLB_4K)
+        hg_iotlb_table_expect(table, addr, HG_IOTLB_4K);
+    else if (classes == 1u << HG_IOTLB_2M)
+        hg_iotlb_table_expect(table, addr, HG_IOTLB_2M);
+    else
+        for (; classes != 0; classes &= classes - 1)
+            hg_iotlb_table_expect(table, addr, (unsigned)__builtin_ctz(classes));
 }
 
 /* ---- control: entries ---- */

@@ -28,6 +28,18 @@ struct hg_iotlb_table *hg_iotlb_table_new(uint64_t buckets_n)
     return table;
 }
 
+bool hg_iotlb_table_find(const struct hg_iotlb_table *table, uint64_t addr, unsigned class,
+                         unsigned *perm, uint8_t **host)
+{
+    uint64_t key = hg_iotlb_key(addr, class);
+    uint64_t hash = hg_iotlb_hash(table->multiplier, addr >> hg_iotlb_class_shift(class));
+    uint64_t first = hg_iotlb_first_bucket(table, hash);
+    uint64_t second = hg_iotlb_second_bucket(table, hash);
+
+    return hg_iotlb_bucket_find(&table->bucket[first], key, perm, host) ||
+           hg_iotlb_bucket_find(&table->bucket[second], key, perm, host);
+}
+
 static uint64_t hash_of(const struct hg_iotlb_table *table, uint64_t key)
 {
     unsigned shift = hg_iotlb_class_shift(hg_iotlb_tag_class(key));
@@ -77,7 +89,7 @@ bool hg_iotlb_table_put(struct hg_iotlb_table *table, uint64_t key, unsigned per
     table->n++;
     if (table->class_n[class]++ == 0)
         atomic_fetch_or_explicit(&table->classes, 1u << class, memory_order_relaxed);
-    fill(slot, key | (uint64_t)perm << HG_IOTLB_TAG_PERM_SHIFT, host);
+    fill(slot, key | perm, host);
     return true;
 }
 

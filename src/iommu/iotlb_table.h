@@ -12,13 +12,14 @@
  *
  * Slot states, by tag:
  *   0             free
- *   has a class   live: base | permission | class. Its host was stored before (release, acquire)
+ *   has a class   live: base | class | permission. Its host was stored before (release, acquire)
  *   GONE          taken out of sight; a reader may still be about to load its host. Free after a
  *                 grace period, not before
  */
 #ifndef HG_IOMMU_IOTLB_TABLE_H
 #define HG_IOMMU_IOTLB_TABLE_H
 
+#include <assert.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,13 +28,14 @@
 #include "base/bits.h"
 
 enum {
-    HG_IOTLB_WAYS = 4,      /* slots of a bucket */
-    HG_IOTLB_CLASS_N = 4,   /* block sizes, from 1: 4 KiB, 2 MiB, 1 GiB */
-    HG_IOTLB_TAG_CLASS = 3, /* fields of a tag; the bits from 12 on are the block's base */
-    HG_IOTLB_TAG_PERM_SHIFT = 2,
-    HG_IOTLB_TAG_PERM = 3 << HG_IOTLB_TAG_PERM_SHIFT,
+    HG_IOTLB_WAYS = 4,     /* slots of a bucket */
+    HG_IOTLB_TAG_PERM = 3, /* fields of a tag; the bits from 12 on are the block's base */
+    HG_IOTLB_TAG_CLASS_SHIFT = 2,
     HG_IOTLB_TAG_GONE = 1 << 11,
 };
+
+/* Classes of blocks, by size; 0 is none. */
+enum { HG_IOTLB_4K = 1, HG_IOTLB_2M, HG_IOTLB_1G, HG_IOTLB_CLASS_N };
 
 /* One line for two words that are read together, four times. */
 struct hg_iotlb_slot {
@@ -71,7 +73,7 @@ static inline uint64_t hg_iotlb_class_size(unsigned class)
 /* What a tag must be, but for its permission, to be the block of this class that holds addr. */
 static inline uint64_t hg_iotlb_key(uint64_t addr, unsigned class)
 {
-    return (addr & -hg_iotlb_class_size(class)) | class;
+    return (addr & -hg_iotlb_class_size(class)) | class << HG_IOTLB_TAG_CLASS_SHIFT;
 }
 
 static inline uint64_t hg_iotlb_mix(uint64_t number, uint64_t multiplier)
@@ -97,46 +99,55 @@ static inline uint64_t hg_iotlb_second_bucket(const struct hg_iotlb_table *table
     return hash >> 32 & table->bucket_mask;
 }
 
+/* `other`, if it is the slot with this key, else `slot`. */
+static inline const struct hg_iotlb_slot *
+hg_iotlb_choose(const struct hg_iotlb_slot *slot, const struct hg_iotlb_slot *other, uint64_t key)
+{
+    uint64_t tag = atomic_load_explicit(&other->tag, memory_order_acquire);
+
+    return tag - key <= HG_IOTLB_TAG_PERM ? other : slot;
+}
+
 /*
- * The block with this key, if the bucket holds it. All four tags are compared before anything is decided:
- * which of them it is cannot be predicted, whether one of them is nearly always can. The tag is then
- * loaded again: it is what the host belongs to, whatever has happened meanwhile.
+ * The block with this key, if the bucket holds it. Which of its slots it is cannot be predicted, so that is
+ * chosen without a branch; whether it is one of them nearly always can. The tag is loaded again from the slot
+ * that was chosen: it is what the host belongs to, whatever has happened meanwhile.
  *
  * The acquires pair with the releases in iotlb_table.c: who sees a tag sees its host, and who sees that a
  * block has left its first bucket sees it in the second.
  */
 static inline bool hg_iotlb_bucket_find(const struct hg_iotlb_bucket *bucket, uint64_t key,
-                                        uint64_t *tag, uint8_t **host)
+                                        unsigned *perm, uint8_t **host)
 {
-    const uint64_t mask = ~(uint64_t)HG_IOTLB_TAG_PERM;
-    const struct hg_iotlb_slot *slot;
-    unsigned found = 0;
+    const struct hg_iotlb_slot *slot = &bucket->slot[0];
+    uint64_t rest;
 
-    for (unsigned way = 0; way < HG_IOTLB_WAYS; way++) {
-        uint64_t other = atomic_load_explicit(&bucket->slot[way].tag, memory_order_acquire);
-
-        found |= (unsigned)((other & mask) == key) << way;
-    }
-    if (found == 0)
+    static_assert(HG_IOTLB_WAYS == 4, "each is looked at");
+    slot = hg_iotlb_choose(slot, &bucket->slot[1], key);
+    slot = hg_iotlb_choose(slot, &bucket->slot[2], key);
+    slot = hg_iotlb_choose(slot, &bucket->slot[3], key);
+    rest = atomic_load_explicit(&slot->tag, memory_order_acquire) - key;
+    if (hg_unlikely(rest > HG_IOTLB_TAG_PERM))
         return false;
-    slot = &bucket->slot[__builtin_ctz(found)];
-    *tag = atomic_load_explicit(&slot->tag, memory_order_acquire);
+    *perm = (unsigned)rest;
     *host = atomic_load_explicit(&slot->host, memory_order_relaxed);
-    return hg_likely((*tag & mask) == key);
+    return true;
 }
 
-/* The block of this class that holds addr. Any thread; see iommu/iotlb.h for how long it may be used. */
-static inline bool hg_iotlb_table_find(const struct hg_iotlb_table *table, uint64_t addr,
-                                       unsigned class, uint64_t *tag, uint8_t **host)
+/* Looks for the block of this class that holds addr where nearly all blocks are: in its first bucket. Any
+ * thread; see iommu/iotlb.h for how long it may be used. */
+static inline bool hg_iotlb_table_find_first(const struct hg_iotlb_table *table, uint64_t addr,
+                                             unsigned class, unsigned *perm, uint8_t **host)
 {
-    uint64_t key = hg_iotlb_key(addr, class);
     uint64_t hash = hg_iotlb_hash(table->multiplier, addr >> hg_iotlb_class_shift(class));
 
-    return hg_likely(hg_iotlb_bucket_find(&table->bucket[hg_iotlb_first_bucket(table, hash)], key,
-                                          tag, host)) ||
-           hg_iotlb_bucket_find(&table->bucket[hg_iotlb_second_bucket(table, hash)], key, tag,
-                                host);
+    return hg_iotlb_bucket_find(&table->bucket[hg_iotlb_first_bucket(table, hash)],
+                                hg_iotlb_key(addr, class), perm, host);
 }
+
+/* The same in both its buckets. */
+bool hg_iotlb_table_find(const struct hg_iotlb_table *table, uint64_t addr, unsigned class,
+                         unsigned *perm, uint8_t **host);
 
 static inline void hg_iotlb_table_expect(const struct hg_iotlb_table *table, uint64_t addr,
                                          unsigned class)
@@ -150,12 +161,12 @@ static inline void hg_iotlb_table_expect(const struct hg_iotlb_table *table, uin
 
 static inline unsigned hg_iotlb_tag_class(uint64_t tag)
 {
-    return tag & HG_IOTLB_TAG_CLASS; /* 0: free or gone */
+    return tag >> HG_IOTLB_TAG_CLASS_SHIFT & 3; /* 0: free or gone */
 }
 
 static inline unsigned hg_iotlb_tag_perm(uint64_t tag)
 {
-    return (tag & HG_IOTLB_TAG_PERM) >> HG_IOTLB_TAG_PERM_SHIFT;
+    return tag & HG_IOTLB_TAG_PERM;
 }
 
 static inline uint64_t hg_iotlb_tag_base(uint64_t tag)

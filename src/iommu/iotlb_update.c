@@ -76,9 +76,9 @@ static uint64_t key_around(const struct piece *piece, uint64_t addr)
         uint64_t base = addr & -size;
 
         if (base >= piece->first && base + (size - 1) <= piece->last)
-            return base | class;
+            return hg_iotlb_key(base, class);
     }
-    return hg_iotlb_key(addr, 1);
+    return hg_iotlb_key(addr, HG_IOTLB_4K);
 }
 
 static uint64_t key_last(uint64_t key)
@@ -100,8 +100,7 @@ static bool keep_repeated(struct hg_iotlb_slot *slot, void *ctx)
         return false;
     if ((hg_iotlb_tag_perm(tag) & ~update->perm) != 0)
         update->weaker = true;
-    atomic_store_explicit(&slot->tag, key | (uint64_t)update->perm << HG_IOTLB_TAG_PERM_SHIFT,
-                          memory_order_release);
+    atomic_store_explicit(&slot->tag, key | update->perm, memory_order_release);
     return true;
 }
 

@@ -7,8 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static uint64_t walk_regions(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
-                             uint64_t len, uint8_t **host)
+/* Out of line, both of them: hg_space_walk() is short and needs no stack without them. */
+static __attribute__((noinline)) uint64_t walk_regions(const struct hg_space *space,
+                                                       struct hg_hint *hint, uint64_t addr,
+                                                       uint64_t len, uint8_t **host)
 {
     /* Pairs with the release in hg_space_add(): the regions are there. */
     unsigned n = atomic_load_explicit(&space->n, memory_order_acquire);
@@ -27,20 +29,31 @@ static uint64_t walk_regions(const struct hg_space *space, struct hg_hint *hint,
     return 0;
 }
 
+/* Remembers a block that was found and says where addr lies in it. Returns how much of it is left there. */
+static inline uint64_t take_block(struct hg_hint *hint, const struct hg_iotlb_block *block,
+                                  uint64_t addr, uint8_t **host)
+{
+    uint64_t offset = addr - block->base;
+
+    *hint = (struct hg_hint){block->base, block->size, block->host, block->perm};
+    *host = block->host + offset;
+    return block->size - offset;
+}
+
 /* Goes on from block to block as long as the host addresses go on too, and remembers all of them as one:
  * what one of them grants less, the whole does not grant. */
-static uint64_t walk_blocks(const struct hg_iotlb *iotlb, struct hg_hint *hint, uint64_t addr,
-                            uint64_t len, enum hg_perm perm, uint8_t **host)
+static __attribute__((noinline)) uint64_t walk_blocks(const struct hg_iotlb *iotlb,
+                                                      struct hg_hint *hint, uint64_t addr,
+                                                      uint64_t len, enum hg_perm perm,
+                                                      uint8_t **host)
 {
     struct hg_iotlb_block block;
-    uint64_t offset;
+    uint64_t got;
 
     if (!hg_iotlb_find(iotlb, addr, &block) || (block.perm & perm) == 0)
         return 0;
-    offset = addr - block.base;
-    *hint = (struct hg_hint){block.base, block.size, block.host, block.perm};
-    *host = block.host + offset;
-    for (unsigned n = 1; len > hint->size - offset && n < HG_SPACE_BLOCKS_MAX; n++) {
+    got = take_block(hint, &block, addr, host);
+    for (unsigned n = 1; got < len && n < HG_SPACE_BLOCKS_MAX; n++) {
         uint64_t next = hint->base + hint->size;
 
         if (next == 0 || !hg_iotlb_find(iotlb, next, &block) || (block.perm & perm) == 0 ||
@@ -48,16 +61,22 @@ static uint64_t walk_blocks(const struct hg_iotlb *iotlb, struct hg_hint *hint, 
             break;
         hint->size += block.size;
         hint->perm &= block.perm;
+        got += block.size;
     }
-    return hg_min_u64(len, hint->size - offset);
+    return hg_min_u64(len, got);
 }
 
 uint64_t hg_space_walk(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,
                        uint64_t len, enum hg_perm perm, uint8_t **host)
 {
-    if (space->iotlb != NULL)
-        return walk_blocks(space->iotlb, hint, addr, len, perm, host);
-    return walk_regions(space, hint, addr, len, host); /* a memory table grants both */
+    struct hg_iotlb_block block;
+
+    if (space->iotlb == NULL)
+        return walk_regions(space, hint, addr, len, host); /* a memory table grants both */
+    if (hg_likely(hg_iotlb_find_quick(space->iotlb, addr, &block) && (block.perm & perm) != 0 &&
+                  take_block(hint, &block, addr, host) >= len))
+        return len;
+    return walk_blocks(space->iotlb, hint, addr, len, perm, host);
 }
 
 enum hg_lack hg_space_lack(const struct hg_space *space, struct hg_asks *asks, uint64_t addr,

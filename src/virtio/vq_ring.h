@@ -12,13 +12,32 @@
 /* For functions that exist once for each value of a constant parameter. */
 #define VQ_SPECIALISED static inline __attribute__((always_inline))
 
+/* hg_space_at() for a buffer that most probably lies in one block of the IOTLB, and in another one than the
+ * last buffer: no hint is asked or left. */
+static inline bool vq_find_block(struct hg_vq_dev *ring, uint64_t addr, uint32_t len,
+                                 enum hg_perm perm, uint8_t **host)
+{
+    struct hg_iotlb_block block;
+
+    if (hg_likely(hg_iotlb_find(ring->space->iotlb, addr, &block))) {
+        uint64_t offset = addr - block.base;
+
+        *host = block.host + offset;
+        if (hg_likely(len <= block.size - offset && (block.perm & perm) != 0))
+            return true;
+    }
+    return hg_space_at(ring->space, &ring->hint, addr, len, perm, host) == len;
+}
+
 /* Translates the buffer of a slot, with hints at its first two lines. */
-static inline void vq_translate(struct hg_vq_dev *ring, struct vq_slot *slot, enum hg_perm perm)
+static inline void vq_translate(struct hg_vq_dev *ring, bool iotlb, struct vq_slot *slot,
+                                enum hg_perm perm)
 {
     uint8_t *host;
 
-    slot->simple = slot->simple && hg_space_at(ring->space, &ring->hint, slot->addr, slot->len,
-                                               perm, &host) == slot->len;
+    slot->simple = slot->simple && (iotlb ? vq_find_block(ring, slot->addr, slot->len, perm, &host)
+                                          : hg_space_at(ring->space, &ring->hint, slot->addr,
+                                                        slot->len, perm, &host) == slot->len);
     if (hg_unlikely(!slot->simple))
         return;
     if (perm == HG_PERM_WRITE) {
@@ -59,13 +78,11 @@ VQ_SPECIALISED unsigned vq_look_ahead(struct hg_vq_dev *ring, bool packed, struc
             break;
         }
         if (iotlb == NULL)
-            vq_translate(ring, &slot[i], perm);
-        else
-            hg_iotlb_expect(iotlb, slot[i].addr);
+            vq_translate(ring, false, &slot[i], perm);
     }
     if (iotlb != NULL)
         for (unsigned i = 0; i < n; i++)
-            vq_translate(ring, &slot[i], perm);
+            vq_translate(ring, true, &slot[i], perm);
     return n;
 }
 

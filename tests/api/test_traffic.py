@@ -48,6 +48,7 @@ def neighbours_come_and_go():
         for turn in range(10):
             assert daemon.add(f"t{turn}")[0] == 201
             assert daemon.add(f"u{turn}", type="virtio-user")[0] == 201
+            assert daemon.ask("PATCH", f"/v1/ports/t{turn}", {"coalesce_us": turn + 1})[0] == 200
             assert daemon.ask("DELETE", f"/v1/ports/t{turn}")[0] == 204
             assert daemon.ask("DELETE", f"/v1/ports/u{turn}")[0] == 204
         out, err = guests.communicate(timeout=180)

@@ -90,32 +90,32 @@ class Strict(Checks, vmtest.VmTest):
                 self.report(family, reverse, with_iommu, without)
 
     def rate(self, one, two, family, reverse):
-        """(bits per second, the share of a processor that the daemon used)."""
+        """A run's (bits per second, cycles of the worker per frame, share of a processor that the
+        daemon used)."""
         sender, receiver = (two, one) if reverse else (one, two)
-        used = self.bench.daemon.cpu_seconds()
+        used, worker = self.bench.daemon.cpu_seconds(), self.worker()
         run = bench.iperf(sender, receiver, getattr(receiver, family), IPERF_S)
+        share = (self.bench.daemon.cpu_seconds() - used) / IPERF_S
+        frames_n, cycles = (after - before for before, after in zip(worker, self.worker()))
         self.assertGreater(run["bits_per_second"], 1e6)
-        return run["bits_per_second"], (self.bench.daemon.cpu_seconds() - used) / IPERF_S
+        return run["bits_per_second"], cycles / frames_n, share
+
+    def worker(self):
+        stats = self.bench.daemon.stats()["workers"][0]
+        return stats["packets"], stats["busy_cycles"]
 
     def report(self, family, reverse, with_iommu, without):
-        share = statistics.median(a[0] / b[0] for a, b in zip(with_iommu, without))
-        columns = [
-            statistics.median(run[i] for run in runs)
-            for runs in (with_iommu, without)
-            for i in (0, 1)
-        ]
-        self.note(
-            "iperf3 %s %s: strict %.0f Mb/s (daemon %.2f of a processor), no vIOMMU %.0f Mb/s "
-            "(daemon %.2f): %.0f %%"
-            % (
-                family,
-                "vm2 to vm1" if reverse else "vm1 to vm2",
-                columns[0] / 1e6,
-                columns[1],
-                columns[2] / 1e6,
-                columns[3],
-                share * 100,
+        ratio = statistics.median(a[0] / b[0] for a, b in zip(with_iommu, without))
+        columns = []
+        for runs in (with_iommu, without):
+            bits, cycles, share = (statistics.median(column) for column in zip(*runs))
+            columns.append(
+                "%.0f Mb/s (worker: %.0f cycles per frame, daemon: %.2f of a processor)"
+                % (bits / 1e6, cycles, share)
             )
+        self.note(
+            "iperf3 %s %s: strict %s, no vIOMMU %s: %.0f %%"
+            % (family, "vm2 to vm1" if reverse else "vm1 to vm2", *columns, ratio * 100)
         )
 
 
