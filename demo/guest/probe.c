@@ -1,16 +1,20 @@
 /*
  * probe: traffic whose every byte and number can be checked, for use inside a guest.
  *
- *   probe ping ADDRESS [COUNT [INTERVAL_US [BYTES]]]   ICMP echo at a fixed spacing, IPv4 or IPv6
+ *   probe ping ADDRESS [COUNT [INTERVAL_US [BYTES [LINGER_MS]]]]
+ *                         ICMP echo at a fixed spacing, IPv4 or IPv6; waits LINGER_MS for the last
  *   probe udp-send ADDRESS PORT COUNT INTERVAL_US BYTES
- *   probe udp-recv PORT COUNT TIMEOUT_MS               until all came, or nothing for TIMEOUT_MS
- *   probe tcp-send ADDRESS PORT BYTES                  writes of changing sizes
- *   probe tcp-recv PORT TIMEOUT_MS
+ *   probe udp-recv PORT COUNT SILENCE_MS LIMIT_MS
+ *                         until all came, or nothing for SILENCE_MS after the first, or LIMIT_MS
+ *   probe tcp-send ADDRESS PORT BYTES LIMIT_MS         writes of changing sizes
+ *   probe tcp-recv PORT LIMIT_MS
  *
  * Each prints one line of JSON and ends with 0 if nothing was lost, repeated or damaged, with 1 if
  * something was, and with 2 if it could not run. Every payload is a function of its datagram's
  * number (or of the offset in the stream), so a receiver needs nothing but the bytes to tell a
  * damaged, repeated or misplaced piece from a good one.
+ *
+ * Whatever the network does, each ends by itself: nothing here waits without a limit.
  *
  * Why not ping(8): its statistics have no percentiles, it compares payloads with one repeated
  * pattern only, and below 10 ms it paces itself by the answers that arrive.
@@ -30,7 +34,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DATAGRAM_MAX_BYTES = 65536, COUNT_MAX = 1 << 20, LINGER_MS = 1000, SEQUENCE_BYTES = 4 };
+enum {
+    DATAGRAM_MAX_BYTES = 65536,
+    COUNT_MAX = 1 << 20,
+    LINGER_MS = 5000,
+    SEND_LIMIT_S = 20, /* for one datagram to find room in the card's queue */
+    SEQUENCE_BYTES = 4,
+};
 
 static uint8_t buffer[DATAGRAM_MAX_BYTES];
 
@@ -47,6 +57,11 @@ static uint64_t now_ns(void)
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static uint32_t number(const char *text, uint32_t max)
 {
     char *end;
@@ -56,6 +71,11 @@ static uint32_t number(const char *text, uint32_t max)
         die(text);
     }
     return (uint32_t)value;
+}
+
+static uint64_t milliseconds(const char *text)
+{
+    return number(text, 3600000) * (uint64_t)1000000;
 }
 
 /* The byte at `offset` of stream `seed`: hashed, so that a shifted stream resembles no other. */
@@ -130,15 +150,27 @@ static void widen_receive_buffer(int fd)
     setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &n_bytes, sizeof(n_bytes));
 }
 
-/* Waits until fd can be read or the deadline has passed; true if it can be read. */
-static bool readable_before(int fd, uint64_t deadline_ns)
+/* A card that does not send would block its senders for ever. */
+static void limit_sending(int fd)
+{
+    struct timeval limit = {.tv_sec = SEND_LIMIT_S};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
+/* Waits until fd is ready for one of the events or the deadline has passed; true if it is ready. */
+static bool ready_before(int fd, short events, uint64_t deadline_ns)
 {
     uint64_t now = now_ns();
     uint64_t left_ns = deadline_ns > now ? deadline_ns - now : 0;
     struct timespec left = {.tv_sec = (time_t)(left_ns / 1000000000u),
                             .tv_nsec = (long)(left_ns % 1000000000u)};
-    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    struct pollfd wait = {.fd = fd, .events = events};
     return ppoll(&wait, 1, &left, NULL) > 0;
+}
+
+static bool readable_before(int fd, uint64_t deadline_ns)
+{
+    return ready_before(fd, POLLIN, deadline_ns);
 }
 
 /* ---- ping ---- */
@@ -179,6 +211,7 @@ static int ping_socket(bool is_v6)
         setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, &filter, sizeof(filter));
     }
     widen_receive_buffer(fd);
+    limit_sending(fd);
     return fd;
 }
 
@@ -276,6 +309,7 @@ static int ping_main(int argc, char **argv)
 {
     struct address to = resolve(argv[0], "0");
     uint64_t interval_ns = argc > 2 ? number(argv[2], 60000000) * (uint64_t)1000 : 1000000;
+    uint64_t linger_ns = argc > 4 ? milliseconds(argv[4]) : LINGER_MS * (uint64_t)1000000;
     struct ping ping = {
         .is_v6 = to.storage.ss_family == AF_INET6,
         .id = (uint16_t)getpid(),
@@ -299,7 +333,7 @@ static int ping_main(int argc, char **argv)
         }
         ping_send(&ping, &to, i);
     }
-    uint64_t end_ns = now_ns() + (uint64_t)LINGER_MS * 1000000;
+    uint64_t end_ns = now_ns() + linger_ns;
     while (ping.received_n < ping.count && readable_before(ping.fd, end_ns)) {
         ping_receive(&ping);
     }
@@ -319,6 +353,7 @@ static int udp_send_main(int argc, char **argv)
     if (fd < 0 || n_bytes < SEQUENCE_BYTES) {
         die("socket");
     }
+    limit_sending(fd);
     uint64_t start_ns = now_ns();
     for (uint32_t i = 0; i < count; i++) {
         uint64_t due_ns = start_ns + i * interval_ns;
@@ -341,7 +376,8 @@ static int udp_recv_main(int argc, char **argv)
     (void)argc;
     int fd = listen_on(argv[0], SOCK_DGRAM);
     uint32_t count = number(argv[1], COUNT_MAX);
-    uint64_t timeout_ns = number(argv[2], 600000) * (uint64_t)1000000;
+    uint64_t silence_ns = milliseconds(argv[2]);
+    uint64_t end_ns = now_ns() + milliseconds(argv[3]);
     uint8_t *seen = calloc(count + 1, 1);
     if (seen == NULL) {
         die("memory");
@@ -349,8 +385,13 @@ static int udp_recv_main(int argc, char **argv)
     widen_receive_buffer(fd);
 
     uint32_t received_n = 0, duplicate_n = 0, damaged_n = 0, reordered_n = 0, newest = 0;
-    while (received_n < count && readable_before(fd, now_ns() + timeout_ns)) {
-        ssize_t got = recv(fd, buffer, sizeof(buffer), 0);
+    uint64_t patience_ns = end_ns; /* the sender may take its time before the first */
+    while (received_n < count && now_ns() < end_ns && readable_before(fd, patience_ns)) {
+        ssize_t got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+        if (got < 0) {
+            continue; /* the kernel found a wrong checksum after all */
+        }
+        patience_ns = min_u64(now_ns() + silence_ns, end_ns);
         uint32_t sequence = 0;
         if (got >= SEQUENCE_BYTES) {
             memcpy(&sequence, buffer, SEQUENCE_BYTES);
@@ -382,8 +423,10 @@ static int tcp_send_main(int argc, char **argv)
     (void)argc;
     struct address to = resolve(argv[0], argv[1]);
     uint64_t total_bytes = number(argv[2], UINT32_MAX);
-    int fd = socket(to.storage.ss_family, SOCK_STREAM, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&to.storage, to.n_bytes) < 0) {
+    uint64_t end_ns = now_ns() + milliseconds(argv[3]);
+    int fd = socket(to.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (fd < 0 ||
+        (connect(fd, (struct sockaddr *)&to.storage, to.n_bytes) < 0 && errno != EINPROGRESS)) {
         die("connect");
     }
     uint64_t start_ns = now_ns();
@@ -396,17 +439,21 @@ static int tcp_send_main(int argc, char **argv)
         }
         pattern_fill(buffer, n_bytes, 0, sent_bytes);
         for (uint64_t done = 0; done < n_bytes;) {
-            ssize_t put = send(fd, buffer + done, n_bytes - done, MSG_NOSIGNAL);
-            if (put < 0) {
+            if (!ready_before(fd, POLLOUT, end_ns)) {
+                errno = ETIMEDOUT;
                 die("send");
             }
-            done += (uint64_t)put;
+            ssize_t put = send(fd, buffer + done, n_bytes - done, MSG_NOSIGNAL);
+            if (put < 0 && errno != EAGAIN) {
+                die("send");
+            }
+            done += put > 0 ? (uint64_t)put : 0;
         }
         sent_bytes += n_bytes;
     }
     /* The receiver acknowledges the end by closing: only then is the work done. */
     shutdown(fd, SHUT_WR);
-    ssize_t rest = recv(fd, buffer, sizeof(buffer), 0);
+    ssize_t rest = readable_before(fd, end_ns) ? recv(fd, buffer, sizeof(buffer), 0) : -1;
     printf("{\"sent_bytes\": %llu, \"seconds\": %.3f}\n", (unsigned long long)total_bytes,
            (double)(now_ns() - start_ns) / 1e9);
     return rest != 0;
@@ -416,11 +463,11 @@ static int tcp_recv_main(int argc, char **argv)
 {
     (void)argc;
     int listener = listen_on(argv[0], SOCK_STREAM);
-    uint64_t timeout_ns = number(argv[1], 600000) * (uint64_t)1000000;
+    uint64_t end_ns = now_ns() + milliseconds(argv[1]);
     if (listen(listener, 1) < 0) {
         die("listen");
     }
-    if (!readable_before(listener, now_ns() + timeout_ns)) {
+    if (!readable_before(listener, end_ns)) {
         errno = ETIMEDOUT;
         die("accept");
     }
@@ -428,8 +475,14 @@ static int tcp_recv_main(int argc, char **argv)
     uint64_t received_bytes = 0;
     ssize_t got = -1;
     long long first_bad = -1;
-    while (readable_before(fd, now_ns() + timeout_ns) &&
-           (got = recv(fd, buffer, sizeof(buffer), 0)) > 0) {
+    while (readable_before(fd, end_ns) &&
+           (got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) != 0) {
+        if (got < 0 && errno == EAGAIN) {
+            continue;
+        }
+        if (got < 0) {
+            break;
+        }
         size_t good_bytes = pattern_check(buffer, (size_t)got, 0, received_bytes);
         if (good_bytes != (size_t)got && first_bad < 0) {
             first_bad = (long long)(received_bytes + good_bytes);
@@ -451,8 +504,8 @@ int main(int argc, char **argv)
         int args_min, args_max;
         int (*run)(int argc, char **argv);
     } commands[] = {
-        {"ping", 1, 4, ping_main},         {"udp-send", 5, 5, udp_send_main},
-        {"udp-recv", 3, 3, udp_recv_main}, {"tcp-send", 3, 3, tcp_send_main},
+        {"ping", 1, 5, ping_main},         {"udp-send", 5, 5, udp_send_main},
+        {"udp-recv", 4, 4, udp_recv_main}, {"tcp-send", 4, 4, tcp_send_main},
         {"tcp-recv", 2, 2, tcp_recv_main},
     };
     int n_args = argc - 2;

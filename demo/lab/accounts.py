@@ -40,7 +40,7 @@ class Accounts:
             read = {guest.name: (ports[guest.name], guest.counters()) for guest in self.guests}
             return read if self.bench.daemon.stats()["ports"] == ports else None
 
-        return process.wait_until(at_rest, 10, "the counters come to rest")
+        return process.wait_until(at_rest, 60, "the counters come to rest")
 
     def of(self, guest):
         """One guest's books: everything that was counted between opening and closing."""

@@ -11,6 +11,7 @@ Everything lives in one temporary directory and is gone when the bench is; so ar
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 
@@ -20,6 +21,9 @@ from .guest import Guest
 from .process import LabError
 
 IPERF_PORT = 5201
+STREAM_LIMIT_MS = 120000  # for one stream of bytes, from the first to the last
+UDP_SILENCE_MS = 8000  # after which the rest of the datagrams is taken for lost
+UDP_LIMIT_MS = 60000
 
 
 class Bench:
@@ -67,12 +71,34 @@ class Bench:
             guest.addresses_given = [guest.ipv4 + "/24", guest.ipv6 + "/64"]
             guest.ready()
         for guest in guests:
-            process.wait_until(guest.has_carrier, 10, "guest %s: carrier" % guest.name)
+            process.wait_until(guest.has_carrier, 60, "guest %s: carrier" % guest.name)
 
     def discard(self, guest):
         """Ends a guest for good."""
         guest.stop()
         self.guests.remove(guest)
+
+    def state(self):
+        """What daemon and guests are doing, for the report of a failure. Never raises."""
+        texts = []
+        for part in [self.daemon_state] + [guest.state for guest in self.guests]:
+            try:
+                texts.append(part())
+            except (LabError, OSError, subprocess.SubprocessError) as error:
+                texts.append("%s: %s" % (type(error).__name__, error))
+        return "\n".join(texts)
+
+    def daemon_state(self):
+        stats = self.daemon.stats()
+        lines = ["headgate: threads: " + process.threads(self.daemon.process.pid)]
+        for name, port in stats["ports"].items():
+            drops = {reason: n for reason, n in port["drops"].items() if n}
+            lines.append(
+                "  %s: %s, rx %s, tx %s, drops %s"
+                % (name, port["state"], brief(port["rx"]), brief(port["tx"]), drops)
+            )
+        lines += ["  worker: %s" % worker for worker in stats["workers"]]
+        return "\n".join(lines)
 
     # ---- life ----
 
@@ -111,6 +137,10 @@ class Bench:
             )
 
 
+def brief(counters):
+    return {name: n for name, n in counters.items() if n}
+
+
 def default_binary():
     path = os.environ.get("HEADGATE") or os.path.join(image.REPO, "build", "src", "headgate")
     if not os.access(path, os.X_OK):
@@ -121,22 +151,27 @@ def default_binary():
 # ---- measurements between two guests ----
 
 
-def ping(guest, address, count=1000, interval_us=1000, payload_bytes=56, check=False):
+def ping(
+    guest, address, count=1000, interval_us=1000, payload_bytes=56, check=False, linger_ms=5000
+):
     """ICMP echo at a fixed spacing. Returns the probe's report; with check, loss is a LabError."""
     seconds = count * interval_us / 1e6
     return guest.json(
-        "probe ping %s %d %d %d" % (address, count, interval_us, payload_bytes),
-        timeout_s=30 + 5 * seconds,
+        "probe ping %s %d %d %d %d" % (address, count, interval_us, payload_bytes, linger_ms),
+        timeout_s=60 + 10 * seconds,
         check=check,
     )
 
 
 def tcp_stream(sender, receiver, address, total_bytes, port=5100):
     """One TCP stream, every byte checked by the receiver. Returns seconds; damage is a LabError."""
-    receiver.spawn("probe tcp-recv %d 20000" % port, "tcp")
+    receiver.spawn("probe tcp-recv %d %d" % (port, STREAM_LIMIT_MS), "tcp")
     wait_for_listener(receiver, port)
-    sent = sender.json("probe tcp-send %s %d %d" % (address, port, total_bytes), timeout_s=120)
-    received = receiver.wait("tcp").output
+    sent = sender.json(
+        "probe tcp-send %s %d %d %d" % (address, port, total_bytes, STREAM_LIMIT_MS),
+        timeout_s=180,
+    )
+    received = receiver.wait("tcp", timeout_s=180).output
     if '"received_bytes": %d,' % total_bytes not in received:
         raise LabError(
             "TCP stream %s to %s: sent %d bytes, receiver says %s"
@@ -147,7 +182,9 @@ def tcp_stream(sender, receiver, address, total_bytes, port=5100):
 
 def udp_stream(sender, receiver, address, count, interval_us, payload_bytes, port=5101):
     """Numbered datagrams, every byte checked. Returns the receiver's report."""
-    receiver.spawn("probe udp-recv %d %d 3000" % (port, count), "udp")
+    receiver.spawn(
+        "probe udp-recv %d %d %d %d" % (port, count, UDP_SILENCE_MS, UDP_LIMIT_MS), "udp"
+    )
     wait_for_listener(receiver, port, "udp")
     sender.json(
         "probe udp-send %s %d %d %d %d" % (address, port, count, interval_us, payload_bytes)
@@ -162,7 +199,7 @@ def iperf(sender, receiver, address, seconds, options=""):
     wait_for_listener(receiver, IPERF_PORT)
     report = sender.json(
         "iperf3 -J -c %s -p %d -t %d %s" % (address, IPERF_PORT, seconds, options),
-        timeout_s=seconds + 30,
+        timeout_s=seconds + 90,
     )
     receiver.wait("iperf")
     return {
@@ -176,6 +213,6 @@ def wait_for_listener(guest, port, protocol="tcp"):
     """Waits until a socket of the guest is bound to the port (all of ours are IPv6 sockets)."""
     pattern = ":%04X 0" % port
     guest.run(
-        "n=0; until grep -q '%s' /proc/net/%s6; do n=$((n + 1)); [ $n -lt 200 ] || exit 1; "
+        "n=0; until grep -q '%s' /proc/net/%s6; do n=$((n + 1)); [ $n -lt 1000 ] || exit 1; "
         "usleep 50000; done" % (pattern, protocol)
     )

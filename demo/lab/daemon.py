@@ -45,7 +45,7 @@ class Headgate:
                 log.seek(seen)
                 return READY in log.read().splitlines()
 
-        process.wait_until(ready, 10, "headgate: the line `%s`" % READY)
+        process.wait_until(ready, 60, "headgate: the line `%s`" % READY)
         return self
 
     def stop(self):
@@ -80,7 +80,7 @@ class Headgate:
             stdin=subprocess.DEVNULL,
             text=True,
             capture_output=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         if check and done.returncode != 0:
@@ -93,6 +93,10 @@ class Headgate:
     def stats(self):
         """The document of `headgate stats -j`."""
         return json.loads(self.client("stats", "-j"))
+
+    def iommu(self, port):
+        """What `headgate stats -j` says about the virtual IOMMU of a port."""
+        return self.stats()["ports"][port]["iommu"]
 
     # ---- what the operating system knows about it ----
 

@@ -15,7 +15,6 @@ import os
 import re
 import shlex
 import socket
-import time
 
 from . import process
 from .process import LabError
@@ -26,7 +25,28 @@ DEFAULT_NIC = {"mrg_rxbuf": "on", "packed": "off", "rx_queue_size": 1024, "tx_qu
 # What the guest's kernel prints when its driver or the device misbehaves.
 COMPLAINT = re.compile(
     r"BUG:|Oops|WARNING:|Call Trace|id \d+ is not a head|bad gso|NETDEV WATCHDOG|csum failure"
+    r"|DMAR: .*(fault|error|failed|timeout)"
 )
+
+
+# Printed when something failed. What is not zero or not usual tells most.
+STATE = r"""
+echo up $(cat /proc/uptime) load $(cat /proc/loadavg)
+for p in /proc/[0-9]*; do
+    line=$(tr '\0' ' ' < $p/cmdline | cut -c-60)
+    [ -n "$line" ] && echo "$line: in $(cat $p/wchan)"
+done
+for n in rx tx; do echo $n $(cat /sys/class/net/eth0/statistics/${n}_packets) packets; done
+ip neigh show
+awk '/^(Ip|Icmp|Udp|Tcp):/ { if (!($1 in names)) names[$1] = $0; else {
+    n = split(names[$1], name); out = $1
+    for (i = 2; i <= n; i++) if ($i && name[i] ~ /Err|Disc|Retrans|In(Rec|Dat|Segs|Msgs)|NoPorts/)
+        out = out " " name[i] " " $i
+    print out } }' /proc/net/snmp
+grep -E "virtio|ttyS1|LOC" /proc/interrupts
+cat /sys/devices/system/clocksource/clocksource0/current_clocksource
+tail -n +1 /tmp/*.out 2>/dev/null | tail -n 12 | cut -c-200
+"""
 
 
 class Guest:
@@ -37,7 +57,10 @@ class Guest:
     mac       of the card; the addresses are given with addresses()
     queues    pairs of queues (as many processors as pairs)
     nic       properties of virtio-net-pci that differ from DEFAULT_NIC, e.g. {"host_tso4": "off"}
-    iommu     a virtual IOMMU in strict mode, and the card behind it
+    iommu     a virtual IOMMU and the card behind it: "strict" (each unmap waits until no cache knows
+              the address) or "lazy" (unmaps are collected); None: no IOMMU
+    iommu_bits   width of the addresses that it translates, 39 or 48
+    expected  pattern of lines of its kernel that look like complaints and are what a test wants
     """
 
     def __init__(
@@ -50,8 +73,10 @@ class Guest:
         listen=False,
         queues=1,
         nic=None,
-        iommu=False,
+        iommu=None,
+        iommu_bits=39,
         memory_mib=256,
+        expected=None,
     ):
         self.name = name
         self.folder = folder
@@ -62,7 +87,9 @@ class Guest:
         self.queues = queues
         self.nic = dict(DEFAULT_NIC, **(nic or {}))
         self.iommu = iommu
+        self.iommu_bits = iommu_bits
         self.memory_mib = memory_mib
+        self.expected = expected and re.compile(expected)
         self.process = None
         self.channel = None
         self.received = b""
@@ -79,10 +106,10 @@ class Guest:
         self.received = b""
         self.process = process.start(self.command_line(), self.qemu_log)
         self.channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        process.wait_until(self._connect, 10, "guest %s: QEMU's serial socket" % self.name)
+        process.wait_until(self._connect, 60, "guest %s: QEMU's serial socket" % self.name)
         return self
 
-    def ready(self, timeout_s=30):
+    def ready(self, timeout_s=120):
         """Waits until the guest obeys commands, after start() and after a reboot."""
         self._line(lambda line: line == "@ready", timeout_s, "boot")
         for address in self.addresses_given:
@@ -139,9 +166,16 @@ class Guest:
             ("serial", "chardev:commands"),
         ]
         if self.iommu:
-            kernel_options += " intel_iommu=on iommu.strict=1"
+            kernel_options += " intel_iommu=on iommu.strict=%d" % (self.iommu == "strict")
             card.update(iommu_platform="on", ats="on")
-            options.append(("device", "intel-iommu,intremap=off,device-iotlb=on"))
+            # Without caching-mode, in which Linux would not be lazy; ATS needs none.
+            iommu = "intel-iommu,intremap=off,device-iotlb=on,aw-bits=%d" % self.iommu_bits
+            options.append(("device", iommu))
+            # ATS is a capability of PCI Express, which cards on the root bus do not have. Without it
+            # QEMU passes invalidations of single ranges on, but none of a whole domain, which is how
+            # a lazy guest invalidates.
+            options.append(("device", "pcie-root-port,id=root1,chassis=1"))
+            card["bus"] = "root1"
         options += [
             ("append", kernel_options),
             ("chardev", "socket,id=vhost,path=%s,%s" % (self.socket_path, role)),
@@ -155,7 +189,7 @@ class Guest:
 
     # ---- commands ----
 
-    def run(self, script, timeout_s=30, check=True):
+    def run(self, script, timeout_s=60, check=True):
         """Runs a shell script in the guest. With check, a status other than 0 is a LabError."""
         self.next_number += 1
         number = self.next_number
@@ -182,7 +216,22 @@ class Guest:
         """Whether a spawned script has ended."""
         return self.run("test -e /tmp/%s.status" % name, check=False).status == 0
 
-    def wait(self, name="job", timeout_s=60, check=True):
+    def wait_for_word(self, word, name="job", timeout_s=120):
+        """Waits until a spawned script has printed a word; LabError if it ends without."""
+
+        def said():
+            has_ended = self.ended(name)
+            output = self.run("cat /tmp/%s.out" % name, check=False).output
+            if word not in output and has_ended:
+                raise LabError(
+                    "guest %s: %s ended without `%s`:\n%s" % (self.name, name, word, output)
+                )
+            return word in output
+
+        what = "guest %s: `%s` from %s" % (self.name, word, name)
+        process.wait_until(said, timeout_s, what, every_s=0.1)
+
+    def wait(self, name="job", timeout_s=120, check=True):
         """Waits for a spawned script and returns its Result."""
         what = "guest %s: job %s" % (self.name, name)
         process.wait_until(lambda: self.ended(name), timeout_s, what, every_s=0.1)
@@ -203,6 +252,12 @@ class Guest:
     def has_carrier(self):
         return self.run("cat /sys/class/net/eth0/carrier", check=False).output.strip() == "1"
 
+    def iommu_mode(self):
+        """How the guest's kernel in fact uses the IOMMU for the card: "strict", "lazy" or None."""
+        group = "/sys/class/net/eth0/device/../iommu_group"
+        kind = self.run("cat %s/type 2>/dev/null" % group, check=False).output.strip()
+        return {"DMA": "strict", "DMA-FQ": "lazy", "": None}[kind]
+
     def counters(self):
         """The card's own counters: {"rx_packets": n, ...}."""
         text = self.run(
@@ -210,7 +265,7 @@ class Guest:
         ).output
         return {name: int(value) for name, value in (line.split() for line in text.splitlines())}
 
-    def json(self, script, timeout_s=60, check=True):
+    def json(self, script, timeout_s=120, check=True):
         """Runs a command that prints one JSON document."""
         result = self.run(script, timeout_s, check)
         try:
@@ -223,7 +278,22 @@ class Guest:
     def complaints(self):
         """Lines of the console in which the guest's kernel complains; empty if all is well."""
         with open(self.console_log, encoding="utf-8", errors="replace") as log:
-            return [line.strip() for line in log if COMPLAINT.search(line)]
+            return [
+                line.strip()
+                for line in log
+                if COMPLAINT.search(line) and not (self.expected and self.expected.search(line))
+            ]
+
+    def state(self):
+        """What the guest is doing, for the report of a failure; also of one that does not answer."""
+        lines = ["guest %s:" % self.name]
+        lines += ["  QEMU's threads: " + process.threads(self.process.pid)]
+        lines += ["  complaint: " + line for line in self.complaints()]
+        try:
+            lines += ["  " + line for line in self.run(STATE, 20, check=False).output.splitlines()]
+        except LabError as error:
+            lines += ["  " + line for line in str(error).splitlines()]
+        return "\n".join(lines)
 
     # ---- the serial channel ----
 
@@ -250,9 +320,17 @@ class Guest:
         self.channel.settimeout(30)
         self.channel.sendall(line.encode())
 
+    def _receive(self):
+        """What came over the channel; nothing at its end, also at a sudden one."""
+        try:
+            return self.channel.recv(65536)
+        except ConnectionResetError:
+            return b""
+
     def _line(self, wanted, timeout_s, what):
         """Returns the next wanted line. Others are remains of commands that timed out."""
-        end = time.monotonic() + timeout_s
+        limit = process.Limit(timeout_s)
+        others = []
         while True:
             line, newline, rest = self.received.partition(b"\n")
             if newline:
@@ -260,15 +338,17 @@ class Guest:
                 text = line.decode(errors="replace").strip("\r\0")
                 if wanted(text):
                     return text
+                others.append(text[:80])
                 continue
-            if time.monotonic() > end:
+            if limit.passed():
                 raise LabError(
-                    "guest %s: no answer within %g s to: %s\n  the console's end:\n%s"
-                    % (self.name, timeout_s, what, process.tail(self.console_log))
+                    "guest %s: no answer within %g s to: %s\n"
+                    "  other lines that came: %s\n  the console's end:\n%s"
+                    % (self.name, timeout_s, what, others, process.tail(self.console_log))
                 )
             self.channel.settimeout(0.5)
             try:
-                more = self.channel.recv(65536)
+                more = self._receive()
                 if not more:
                     self.process.wait(10)
                     self._alive()

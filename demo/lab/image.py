@@ -21,12 +21,29 @@ from .process import LabError
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GUEST_SOURCES = os.path.join(REPO, "demo", "guest")
+PROBE = os.path.join(GUEST_SOURCES, "probe.c")
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 
 # Modules by name; what they depend on is read from the modules themselves.
 MODULES = ("virtio_pci", "virtio_net", "vfio_pci", "vfio_iommu_type1", "uio_pci_generic")
 # Programs of the host that the guest runs too, with the shared libraries they ask for.
 PROGRAMS = ("iperf3", "ethtool")
+
+
+class Extra:
+    """What a guest has beyond the usual.
+
+    name       of the kind of guest, for file names
+    programs   of the host, with their shared libraries
+    plugins    shared libraries that a program loads by itself, as file names
+    sources    C programs of ours: {program: file names of its .c files}; headers beside them
+    """
+
+    def __init__(self, name, programs=(), plugins=(), sources=None):
+        self.name = name
+        self.programs = programs
+        self.plugins = plugins
+        self.sources = sources or {}
 
 
 class Image:
@@ -38,30 +55,36 @@ class Image:
         self.release = release
 
 
-def build(folder=None, say=lambda text: None):
+def build(folder=None, say=lambda text: None, extra=Extra("plain")):
     """Returns the Image, making it in `folder` (default: build/guest) if it is missing or stale."""
     folder = folder or os.environ.get("HEADGATE_GUEST_DIR") or os.path.join(REPO, "build", "guest")
     os.makedirs(folder, exist_ok=True)
     root, release = find_kernel(folder, say)
     kernel = os.path.join(root, "boot", "vmlinuz-" + release)
-    initrd = os.path.join(folder, "initrd-%s.cpio" % release)
+    initrd = os.path.join(folder, "%s-%s.cpio" % (extra.name, release))
     stamp = initrd + ".stamp"
 
-    inputs = input_files(kernel)
+    inputs = input_files(kernel, extra)
     key = fingerprint(inputs)
     if os.path.exists(initrd) and read_text(stamp) == key:
         return Image(kernel, initrd, release)
 
-    say("making the guest's initramfs (kernel %s)" % release)
+    say("making the initramfs of a %s guest (kernel %s)" % (extra.name, release))
     archive = Archive()
     for name in ("dev", "proc", "sys", "tmp", "run", "root", "bin", "etc"):
         archive.directory(name)
     archive.device("dev/console", 5, 1)
     archive.program("init", os.path.join(GUEST_SOURCES, "init"))
     archive.program("bin/busybox", program("busybox"))
-    archive.program("bin/probe", compile_probe(folder))
-    for name in PROGRAMS:
-        add_with_libraries(archive, program(name))
+    for name, files in dict(extra.sources, probe=[PROBE]).items():
+        archive.program("bin/" + name, compile_static(folder, name, files))
+    for name in PROGRAMS + tuple(extra.programs):
+        path = program(name)
+        archive.program("bin/" + name, path)
+        add_libraries(archive, path)
+    for path in extra.plugins:
+        archive.program(path.lstrip("/"), path)
+        add_libraries(archive, path)
     add_modules(archive, root, release)
     archive.write(initrd)
     with open(stamp, "w", encoding="ascii") as out:
@@ -210,34 +233,20 @@ def program(name):
     return path
 
 
-def add_with_libraries(archive, path):
-    archive.program("bin/" + os.path.basename(path), path)
+def add_libraries(archive, path):
+    """Adds the shared libraries that a program or library asks for."""
     listing = run(["ldd", path]).stdout
     for library in re.findall(r"(/\S+) \(0x", listing):
         archive.program(library.lstrip("/"), library)
 
 
-def compile_probe(folder):
-    source = os.path.join(GUEST_SOURCES, "probe.c")
-    target = os.path.join(folder, "probe")
+def compile_static(folder, name, files):
+    target = os.path.join(folder, name)
+    options = "-std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -static".split()
     compiler = os.environ.get("CC", "cc").split()
-    done = run(
-        compiler
-        + [
-            "-std=c17",
-            "-D_GNU_SOURCE",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-static",
-            "-o",
-            target,
-            source,
-        ]
-    )
+    done = run([*compiler, *options, "-o", target, *files])
     if done.returncode != 0:
-        raise LabError("the guest's probe does not compile:\n" + done.stderr)
+        raise LabError("the guest's program %s does not compile:\n%s" % (name, done.stderr))
     return target
 
 
@@ -298,10 +307,14 @@ def pad(out):
 # ---- small helpers ----
 
 
-def input_files(kernel):
-    sources = [os.path.abspath(__file__), kernel]
+def input_files(kernel, extra):
+    sources = [os.path.abspath(__file__), kernel, *extra.plugins]
     sources += sorted(glob.glob(os.path.join(GUEST_SOURCES, "*")))
-    return sources + [program(name) for name in ("busybox",) + PROGRAMS]
+    for folder in sorted(
+        {os.path.dirname(path) for files in extra.sources.values() for path in files}
+    ):
+        sources += sorted(glob.glob(os.path.join(folder, "*.[ch]")))
+    return sources + [program(name) for name in ("busybox",) + PROGRAMS + tuple(extra.programs)]
 
 
 def fingerprint(paths):

@@ -1,6 +1,7 @@
 """Child processes that do not outlive us."""
 
 import ctypes
+import glob
 import os
 import signal
 import subprocess
@@ -37,7 +38,7 @@ def start(command, log, cwd=None):
         )
 
 
-def stop(process, timeout_s=10):
+def stop(process, timeout_s=30):
     """Asks a process to end, then insists. Returns its status, None if it had to be killed."""
     if process.poll() is not None:
         return process.returncode
@@ -50,16 +51,52 @@ def stop(process, timeout_s=10):
         return None
 
 
+class Limit:
+    """A time limit for what hangs; it must never decide over what is merely slow.
+
+    Limits are wide, since a test that passes does not wait for them. And they count the time in
+    which somebody looked: a machine that stands still for a minute, as virtual ones do while they
+    are moved, finds everything where it was, and less than LOOK_MAX_S of its limit used up.
+    """
+
+    LOOK_MAX_S = 5
+
+    def __init__(self, seconds):
+        self.left_s = seconds
+        self.looked = time.monotonic()
+
+    def passed(self):
+        now = time.monotonic()
+        self.left_s -= min(now - self.looked, self.LOOK_MAX_S)
+        self.looked = now
+        return self.left_s < 0
+
+
 def wait_until(condition, timeout_s, what, every_s=0.02):
     """Waits for condition() to be true, returns its value; LabError names what did not happen."""
-    end = time.monotonic() + timeout_s
+    limit = Limit(timeout_s)
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        if limit.passed():
             raise LabError("%s: not within %g s" % (what, timeout_s))
         time.sleep(every_s)
+
+
+def threads(pid):
+    """Name, state and processor seconds of each thread: whether it runs, waits or is stuck."""
+    found = []
+    for folder in sorted(glob.glob("/proc/%d/task/*" % pid)):
+        try:
+            with open(folder + "/stat", encoding="ascii", errors="replace") as stat:
+                head, _, rest = stat.read().rpartition(")")
+        except OSError:
+            continue
+        fields = rest.split()
+        seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        found.append("%s %s %.1f s" % (head.partition("(")[2], fields[0], seconds))
+    return ", ".join(found) or "none"
 
 
 def tail(path, lines_n=15):

@@ -26,6 +26,8 @@ static const struct hg_cli_command commands[] = {
      hg_cli_port_show},
     {"port add", "NAME type=TYPE bridge=BRIDGE [KEY=VALUE...]", "js",
      "Adds a port; the keys are those of the configuration.", hg_cli_port_add},
+    {"port set", "NAME KEY=VALUE...", "js",
+     "Changes options of a port, which is closed and opened for it.", hg_cli_port_set},
     {"port del", "NAME", "js", "Removes a port.", hg_cli_port_del},
     {"bridge list", "", "js", "The bridges, one per line.", hg_cli_bridge_list},
     {"bridge show", "NAME", "js", "A bridge, its ports and its forwarding table's limits.",

@@ -9,6 +9,7 @@
 enum hg_cli_status hg_cli_port_list(const struct hg_cli *cli, int argc, char **argv);
 enum hg_cli_status hg_cli_port_show(const struct hg_cli *cli, int argc, char **argv);
 enum hg_cli_status hg_cli_port_add(const struct hg_cli *cli, int argc, char **argv);
+enum hg_cli_status hg_cli_port_set(const struct hg_cli *cli, int argc, char **argv);
 enum hg_cli_status hg_cli_port_del(const struct hg_cli *cli, int argc, char **argv);
 enum hg_cli_status hg_cli_bridge_list(const struct hg_cli *cli, int argc, char **argv);
 enum hg_cli_status hg_cli_bridge_show(const struct hg_cli *cli, int argc, char **argv);

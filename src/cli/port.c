@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,9 +49,9 @@ static void print_options(const json_t *options)
     json_object_foreach((json_t *)options, key, value)
     {
         if (json_is_integer(value)) {
-            printf("  %-14s %" JSON_INTEGER_FORMAT "\n", key, json_integer_value(value));
+            printf("  %-16s %" JSON_INTEGER_FORMAT "\n", key, json_integer_value(value));
         } else {
-            printf("  %-14s %s\n", key, json_string_value(value));
+            printf("  %-16s %s\n", key, json_string_value(value));
         }
     }
 }
@@ -60,7 +61,35 @@ static void print_state(const char *state, const char *sentence)
 {
     bool begins = strncmp(sentence, state, strlen(state)) == 0;
 
-    printf("  %-14s %s%s%s\n", "state", begins ? "" : state, begins ? "" : ": ", sentence);
+    printf("  %-16s %s%s%s\n", "state", begins ? "" : state, begins ? "" : ": ", sentence);
+}
+
+/* The virtual IOMMU in words. */
+static void print_iommu(const json_t *iommu)
+{
+    const char *kind;
+    json_t *count;
+    bool any = false;
+
+    if (!json_is_true(json_object_get(iommu, "active"))) {
+        printf("  %-16s not used by the guest\n", "virtual iommu");
+        return;
+    }
+    printf("  %-16s in use: %" PRIu64 " translations of %" PRIu64 " at most; %" PRIu64
+           " frame%s wait%s for one\n",
+           "virtual iommu", hg_field_number(iommu, "entries"),
+           hg_field_number(iommu, "entries_max"), hg_field_number(iommu, "parked_now"),
+           hg_field_number(iommu, "parked_now") == 1 ? "" : "s",
+           hg_field_number(iommu, "parked_now") == 1 ? "s" : "");
+    json_object_foreach(json_object_get(iommu, "faults_by_kind"), kind, count)
+    {
+        if (json_integer_value(count) > 0) {
+            printf("%s%" JSON_INTEGER_FORMAT " %s", any ? ", " : "  faults           ",
+                   json_integer_value(count), kind);
+            any = true;
+        }
+    }
+    printf("%s", any ? "\n" : "");
 }
 
 static void print_port(const struct hg_cli *cli, const json_t *port)
@@ -72,12 +101,15 @@ static void print_port(const struct hg_cli *cli, const json_t *port)
     printf("%s: %s on bridge %s\n", hg_field_text(port, "name"), hg_field_text(port, "type"),
            hg_field_text(port, "bridge"));
     print_state(hg_field_text(port, "state"), hg_field_text(port, "text"));
-    printf("  %-14s %" JSON_INTEGER_FORMAT "\n", "queue pairs",
+    printf("  %-16s %" JSON_INTEGER_FORMAT "\n", "queue pairs",
            json_integer_value(json_object_get(port, "queue_pairs")));
-    printf("  %-14s %" JSON_INTEGER_FORMAT "\n", "reconnects",
+    printf("  %-16s %" JSON_INTEGER_FORMAT "\n", "reconnects",
            json_integer_value(json_object_get(port, "reconnects")));
     hg_field_join(json_object_get(port, "peer_features"), " ", joined, sizeof(joined));
-    printf("  %-14s %s\n", "negotiated", joined[0] ? joined : "nothing yet");
+    printf("  %-16s %s\n", "negotiated", joined[0] ? joined : "nothing yet");
+    if (json_object_get(port, "iommu")) {
+        print_iommu(json_object_get(port, "iommu"));
+    }
     print_options(json_object_get(port, "options"));
     if (qemu) {
         hg_field_join(qemu, " \\\n    ", joined, sizeof(joined));
@@ -111,55 +143,81 @@ enum hg_cli_status hg_cli_port_show(const struct hg_cli *cli, int argc, char **a
     return status ? status : hg_cli_show(cli, port, print_port);
 }
 
-/* NAME and KEY=VALUE... as the API wants them; NULL with the sentence said. Every value is a string:
- * the daemon knows what its keys mean. */
-static json_t *describe(int argc, char **argv)
+/* KEY=VALUE... into the object, as the API wants them. Every value is a string: the daemon knows what its keys
+ * mean. False with the sentence said. */
+static bool add_settings(json_t *object, const char *command, int argc, char **argv)
 {
-    json_t *object = json_pack("{s:s}", "name", argv[0]);
-
-    if (!object) {
-        hg_cli_fail(HG_CLI_USAGE, "port add: the name is no UTF-8 text");
-        return NULL;
-    }
-    for (int i = 1; i < argc; i++) {
+    for (int i = 0; i < argc; i++) {
         char *value = strchr(argv[i], '=');
 
         if (!value || value == argv[i]) {
-            hg_cli_fail(HG_CLI_USAGE, "port add: '%s': expected KEY=VALUE", argv[i]);
-            json_decref(object);
-            return NULL;
+            hg_cli_fail(HG_CLI_USAGE, "%s: '%s': expected KEY=VALUE", command, argv[i]);
+            return false;
         }
         *value++ = '\0';
         if (json_object_get(object, argv[i])) {
-            hg_cli_fail(HG_CLI_USAGE, "port add: '%s' is given twice", argv[i]);
-            json_decref(object);
-            return NULL;
+            hg_cli_fail(HG_CLI_USAGE, "%s: '%s' is given twice", command, argv[i]);
+            return false;
         }
         if (json_object_set_new(object, argv[i], json_string(value)) < 0) {
-            hg_cli_fail(HG_CLI_USAGE, "port add: '%s' is no UTF-8 text", argv[i]);
-            json_decref(object);
-            return NULL;
+            hg_cli_fail(HG_CLI_USAGE, "%s: '%s' is no UTF-8 text", command, argv[i]);
+            return false;
         }
     }
-    return object;
+    return true;
+}
+
+/* Sends the object, which it takes, and shows the port that is the answer. */
+static enum hg_cli_status send_port(const struct hg_cli *cli, const char *method, const char *path,
+                                    json_t *body)
+{
+    json_t *port;
+    enum hg_cli_status status = hg_cli_request(cli, method, path, body, &port);
+
+    json_decref(body);
+    return status ? status : hg_cli_show(cli, port, print_port);
 }
 
 enum hg_cli_status hg_cli_port_add(const struct hg_cli *cli, int argc, char **argv)
 {
     enum hg_cli_status status;
     json_t *body;
-    json_t *port;
 
     if ((status = hg_cli_operands(argc, 1, 64,
                                   "a NAME, type=TYPE, bridge=BRIDGE and what the type needs"))) {
         return status;
     }
-    if (!(body = describe(argc, argv))) {
+    if (!(body = json_pack("{s:s}", "name", argv[0]))) {
+        return hg_cli_fail(HG_CLI_USAGE, "port add: the name is no UTF-8 text");
+    }
+    if (!add_settings(body, "port add", argc - 1, argv + 1)) {
+        json_decref(body);
         return HG_CLI_USAGE;
     }
-    status = hg_cli_request(cli, "POST", "/v1/ports", body, &port);
-    json_decref(body);
-    return status ? status : hg_cli_show(cli, port, print_port);
+    return send_port(cli, "POST", "/v1/ports", body);
+}
+
+enum hg_cli_status hg_cli_port_set(const struct hg_cli *cli, int argc, char **argv)
+{
+    enum hg_cli_status status;
+    json_t *body;
+    char *path;
+
+    if ((status = hg_cli_operands(argc, 2, 64, "the NAME of a port and KEY=VALUE..."))) {
+        return status;
+    }
+    body = json_object();
+    if (!add_settings(body, "port set", argc - 1, argv + 1)) {
+        json_decref(body);
+        return HG_CLI_USAGE;
+    }
+    if (!(path = hg_cli_port_path(argv[0]))) {
+        json_decref(body);
+        return HG_CLI_REFUSED;
+    }
+    status = send_port(cli, "PATCH", path, body);
+    free(path);
+    return status;
 }
 
 enum hg_cli_status hg_cli_port_del(const struct hg_cli *cli, int argc, char **argv)

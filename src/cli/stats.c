@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/field.h"
@@ -116,6 +117,57 @@ static void print_queues(const struct view *view)
     hg_table_print(&table, stdout);
 }
 
+static void add_microseconds(struct hg_table *table, const json_t *iommu, const char *which)
+{
+    const json_t *us = json_object_get(json_object_get(iommu, "invalidation_ack_us"), which);
+    char text[32];
+
+    snprintf(text, sizeof(text), "%.1f", json_number_value(us));
+    hg_table_text(table, text);
+}
+
+/* The ports whose guests use a virtual IOMMU, or did; nothing if there are none. */
+static void print_iommus(const struct view *view)
+{
+    static const char *const counters[] = {"hits",   "ahead_hits", "misses",
+                                           "parked", "faults",     "invalidations"};
+    struct hg_table table = {.row_n = 0};
+    const char *name;
+    json_t *port;
+
+    hg_table_head(&table, view->before
+                              ? "port|iommu|>entries|>hits/s|>ahead/s|>misses/s|>parked/s|"
+                                ">faults/s|>invalid./s|>ack us|>p99|>max"
+                              : "port|iommu|>entries|>hits|>ahead|>misses|>parked|>faults|"
+                                ">invalid.|>ack us|>p99|>max");
+    json_object_foreach(json_object_get(view->now, "ports"), name, port)
+    {
+        const json_t *iommu = json_object_get(port, "iommu");
+        const json_t *before = json_object_get(
+            json_object_get(json_object_get(view->before, "ports"), name), "iommu");
+        bool active = json_is_true(json_object_get(iommu, "active"));
+
+        if (!active && hg_field_number(iommu, "misses") == 0) {
+            continue;
+        }
+        hg_table_row(&table);
+        hg_table_text(&table, name);
+        hg_table_text(&table, active ? "on" : "off");
+        hg_table_number(&table, hg_field_number(iommu, "entries"));
+        for (size_t i = 0; i < HG_ARRAY_N(counters); i++) {
+            hg_table_number(&table, value(view, iommu, before, counters[i]));
+        }
+        add_microseconds(&table, iommu, "median");
+        add_microseconds(&table, iommu, "p99");
+        add_microseconds(&table, iommu, "max");
+    }
+    if (table.row_n > 1) {
+        printf("\n");
+        hg_table_print(&table, stdout);
+    }
+    hg_table_free(&table);
+}
+
 /* The share of the time awake that found work, and what a packet cost in it. */
 static void add_effort(struct hg_table *table, const struct view *view, const json_t *now,
                        const json_t *before)
@@ -167,6 +219,7 @@ static void print_view(const struct view *view)
     if (view->queues) {
         print_queues(view);
     }
+    print_iommus(view);
     print_workers(view);
 }
 

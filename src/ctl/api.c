@@ -98,35 +98,63 @@ static struct hg_setting setting_of(const char *key, const json_t *value,
     return setting;
 }
 
-static int read_object(struct hg_spec *spec, json_t *object, struct hg_err *err)
-{
-    struct hg_setting settings[HG_SPEC_SETTINGS_MAX];
+/* The settings of a request's object; they point into it. */
+struct settings {
+    struct hg_setting of[HG_SPEC_SETTINGS_MAX];
     struct number_text numbers[HG_SPEC_SETTINGS_MAX];
-    const struct hg_mark nowhere = {.line = 0};
-    const char *name = json_string_value(json_object_get(object, "name"));
-    struct hg_mark at;
+    size_t n;
+};
+
+/* All keys but `name`, if that is expected. 0 or a negative errno with *err. */
+static int read_settings(struct settings *settings, json_t *object, bool named, struct hg_err *err)
+{
     const char *key;
     json_t *value;
-    size_t n = 0;
 
-    if (!name) {
-        return hg_err_set(err, EINVAL, "name: found no string; expected the port's name");
-    }
     if (json_object_size(object) > HG_SPEC_SETTINGS_MAX) {
         return hg_err_set(err, EINVAL, "found %zu keys; expected at most %d",
                           json_object_size(object), HG_SPEC_SETTINGS_MAX);
     }
+    settings->n = 0;
     json_object_foreach(object, key, value)
     {
-        if (strcmp(key, "name") != 0) {
-            settings[n] = setting_of(key, value, &numbers[n]);
-            n++;
+        if (!named || strcmp(key, "name") != 0) {
+            settings->of[settings->n] = setting_of(key, value, &settings->numbers[settings->n]);
+            settings->n++;
         }
     }
-    return hg_spec_read(spec, name, nowhere, settings, n, &at, err);
+    return 0;
 }
 
-int hg_api_read_port(struct hg_spec *spec, const char *body, size_t n, struct hg_err *err)
+static int read_new(struct hg_spec *spec, json_t *object, struct hg_err *err)
+{
+    const char *name = json_string_value(json_object_get(object, "name"));
+    const struct hg_mark nowhere = {.line = 0};
+    struct settings settings;
+    struct hg_mark at;
+    int rc;
+
+    if (!name) {
+        return hg_err_set(err, EINVAL, "name: found no string; expected the port's name");
+    }
+    if ((rc = read_settings(&settings, object, true, err)) < 0) {
+        return rc;
+    }
+    return hg_spec_read(spec, name, nowhere, settings.of, settings.n, &at, err);
+}
+
+static int read_change(struct hg_spec *spec, const struct hg_spec *from, json_t *object,
+                       struct hg_err *err)
+{
+    struct settings settings;
+    int rc = read_settings(&settings, object, false, err);
+
+    return rc < 0 ? rc : hg_spec_amend(spec, from, settings.of, settings.n, err);
+}
+
+/* `from` is the port that the body changes; NULL: it describes a new one. */
+static int read_body(struct hg_spec *spec, const struct hg_spec *from, const char *body, size_t n,
+                     struct hg_err *err)
 {
     json_error_t why;
     json_t *object = json_loadb(body, n, JSON_REJECT_DUPLICATES, &why);
@@ -136,13 +164,19 @@ int hg_api_read_port(struct hg_spec *spec, const char *body, size_t n, struct hg
         return hg_err_set(err, EINVAL, "the body is no JSON, line %d, column %d: %s", why.line,
                           why.column, why.text);
     }
-    if (json_is_object(object)) {
-        rc = read_object(spec, object, err);
+    if (!json_is_object(object)) {
+        rc = hg_err_set(err, EINVAL, "found no JSON object; expected one with %s",
+                        from ? "the options to change" : "name, type, bridge");
     } else {
-        rc = hg_err_set(err, EINVAL, "found no JSON object; expected one with name, type, bridge");
+        rc = from ? read_change(spec, from, object, err) : read_new(spec, object, err);
     }
     json_decref(object);
     return rc;
+}
+
+int hg_api_read_port(struct hg_spec *spec, const char *body, size_t n, struct hg_err *err)
+{
+    return read_body(spec, NULL, body, n, err);
 }
 
 /* --- what can be asked ----------------------------------------------------------------------- */
@@ -200,6 +234,29 @@ static void add_port(const struct hg_api *api, const struct hg_request *request,
     }
     if (rc < 0) {
         reply_error(reply, status_of(rc), err.text);
+    }
+}
+
+static void change_port(const struct hg_api *api, const struct hg_request *request,
+                        const char *name, struct hg_reply *reply)
+{
+    const struct hg_switch_port *entry = port_or_error(api, name, reply);
+    struct hg_spec spec;
+    struct hg_err err;
+    int rc;
+
+    if (!entry) {
+        return;
+    }
+    rc = read_body(&spec, &entry->spec, request->body, request->body_n, &err);
+    if (rc == 0) {
+        rc = hg_switch_change_port(api->sw, &spec, &err);
+        hg_spec_free(&spec);
+    }
+    if (rc < 0) {
+        reply_error(reply, status_of(rc), err.text);
+    } else {
+        reply_json(reply, 200, hg_report_port(entry));
     }
 }
 
@@ -282,14 +339,19 @@ struct route {
     const char *path; /* a '*' at the end takes the rest */
     answer_fn *get;
     answer_fn *post;
+    answer_fn *patch;
     answer_fn *remove;
 };
 
 static const struct route routes[] = {
-    {"/v1/ports", list_ports, add_port, NULL}, {"/v1/ports/*", show_port, NULL, remove_port},
-    {"/v1/bridges", list_bridges, NULL, NULL}, {"/v1/fdb", list_fdb, NULL, NULL},
-    {"/v1/stats", show_stats, NULL, NULL},     {"/v1/drops", list_drops, NULL, NULL},
-    {"/v1/version", show_version, NULL, NULL}, {"/metrics", show_metrics, NULL, NULL},
+    {.path = "/v1/ports", .get = list_ports, .post = add_port},
+    {.path = "/v1/ports/*", .get = show_port, .patch = change_port, .remove = remove_port},
+    {.path = "/v1/bridges", .get = list_bridges},
+    {.path = "/v1/fdb", .get = list_fdb},
+    {.path = "/v1/stats", .get = show_stats},
+    {.path = "/v1/drops", .get = list_drops},
+    {.path = "/v1/version", .get = show_version},
+    {.path = "/metrics", .get = show_metrics},
 };
 
 /* Whether the path is the route's; *name then points behind its '/' where the route has a '*'. */
@@ -311,6 +373,9 @@ static answer_fn *method_of(const struct route *route, const char *method)
     if (strcmp(method, "POST") == 0) {
         return route->post;
     }
+    if (strcmp(method, "PATCH") == 0) {
+        return route->patch;
+    }
     return strcmp(method, "DELETE") == 0 ? route->remove : NULL;
 }
 
@@ -320,7 +385,7 @@ static void refuse_method(const struct route *route, const struct hg_request *re
     char sentence[160];
 
     reply->allow = route->post     ? "GET, HEAD, POST"
-                   : route->remove ? "GET, HEAD, DELETE"
+                   : route->remove ? "GET, HEAD, PATCH, DELETE"
                                    : "GET, HEAD";
     snprintf(sentence, sizeof(sentence), "%s does not take %s; expected one of %s", route->path,
              hg_quote(request->method).text, reply->allow);

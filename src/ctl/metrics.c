@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "ctl/report.h"
 #include "ctl/totals.h"
 
@@ -71,6 +72,104 @@ static void ports(const struct hg_switch *sw, struct hg_text *text)
             hg_text_add(text, "headgate_port_%s_total{port=\"%s\"} %" PRIu64 "\n",
                         port_metrics[m].name, entry->port.name, value);
         }
+    }
+}
+
+static struct hg_port_iommu iommu_of(const struct hg_switch_port *entry)
+{
+    struct hg_port_iommu iommu = {.active = false};
+
+    entry->port.driver->iommu(&entry->port, &iommu);
+    return iommu;
+}
+
+/* The next port from index *i on whose driver knows of virtual IOMMUs; NULL behind the last. */
+static const struct hg_switch_port *next_iommu(const struct hg_switch *sw, unsigned *i)
+{
+    const struct hg_switch_port *entry;
+
+    while ((entry = hg_switch_port(sw, (*i)++)) && !entry->port.driver->iommu) {
+    }
+    return entry;
+}
+
+static void iommu_numbers(const struct hg_switch *sw, struct hg_text *text)
+{
+    static const struct {
+        const char *name;
+        const char *type;
+        const char *help;
+        size_t offset; /* in struct hg_port_iommu */
+    } metrics[] = {
+        {"iommu_entries", "gauge", "Translations held.", offsetof(struct hg_port_iommu, entries)},
+        {"iommu_parked", "gauge", "Frames that wait for a translation.",
+         offsetof(struct hg_port_iommu, parked_now)},
+        {"iommu_hits", "counter", "Descriptors translated at the first look.",
+         offsetof(struct hg_port_iommu, hits)},
+        {"iommu_ahead_hits", "counter", "Of them, those asked for before a frame needed them.",
+         offsetof(struct hg_port_iommu, ahead_hits)},
+        {"iommu_misses", "counter", "Translations asked of the front-end.",
+         offsetof(struct hg_port_iommu, misses)},
+        {"iommu_parkings", "counter", "Frames that had to wait for a translation.",
+         offsetof(struct hg_port_iommu, parked)},
+        {"iommu_invalidations", "counter", "Invalidations acknowledged.",
+         offsetof(struct hg_port_iommu, invalidations)},
+        {"iommu_evictions", "counter", "Translations given up for others.",
+         offsetof(struct hg_port_iommu, evictions)},
+    };
+    const struct hg_switch_port *entry;
+
+    for (size_t m = 0; m < HG_ARRAY_N(metrics); m++) {
+        const char *total = strcmp(metrics[m].type, "counter") == 0 ? "_total" : "";
+
+        head(text, "port", metrics[m].name, metrics[m].type, metrics[m].help);
+        for (unsigned i = 0; (entry = next_iommu(sw, &i));) {
+            const struct hg_port_iommu iommu = iommu_of(entry);
+            uint64_t value;
+
+            memcpy(&value, (const char *)&iommu + metrics[m].offset, sizeof(value));
+            hg_text_add(text, "headgate_port_%s%s{port=\"%s\"} %" PRIu64 "\n", metrics[m].name,
+                        total, entry->port.name, value);
+        }
+    }
+}
+
+static void iommus(const struct hg_switch *sw, struct hg_text *text)
+{
+    const struct hg_switch_port *entry;
+
+    head(text, "port", "iommu_active", "gauge", "Whether the guest uses a virtual IOMMU.");
+    for (unsigned i = 0; (entry = next_iommu(sw, &i));) {
+        hg_text_add(text, "headgate_port_iommu_active{port=\"%s\"} %d\n", entry->port.name,
+                    iommu_of(entry).active);
+    }
+    iommu_numbers(sw, text);
+    head(text, "port", "iommu_faults", "counter", "Buffers that the guest may not touch, by kind.");
+    for (unsigned i = 0; (entry = next_iommu(sw, &i));) {
+        const struct hg_port_iommu iommu = iommu_of(entry);
+
+        for (unsigned kind = 0; kind < HG_IOMMU_FAULT_N; kind++) {
+            hg_text_add(
+                text, "headgate_port_iommu_faults_total{port=\"%s\",kind=\"%s\"} %" PRIu64 "\n",
+                entry->port.name, hg_iommu_fault_name((enum hg_iommu_fault)kind),
+                iommu.faults[kind]);
+        }
+    }
+    head(text, "port", "iommu_invalidation_ack_seconds", "gauge",
+         "From the arrival of an invalidation to its acknowledgement, since the port was opened.");
+    for (unsigned i = 0; (entry = next_iommu(sw, &i));) {
+        const struct hg_port_iommu iommu = iommu_of(entry);
+
+        hg_text_add(text,
+                    "headgate_port_iommu_invalidation_ack_seconds{port=\"%s\",quantile=\"0.5\"} "
+                    "%.9f\n"
+                    "headgate_port_iommu_invalidation_ack_seconds{port=\"%s\",quantile=\"0.99\"} "
+                    "%.9f\n"
+                    "headgate_port_iommu_invalidation_ack_seconds{port=\"%s\",quantile=\"1\"} "
+                    "%.9f\n",
+                    entry->port.name, (double)iommu.ack_median_ns / HG_NS_PER_S, entry->port.name,
+                    (double)iommu.ack_p99_ns / HG_NS_PER_S, entry->port.name,
+                    (double)iommu.ack_max_ns / HG_NS_PER_S);
     }
 }
 
@@ -142,6 +241,7 @@ void hg_report_metrics(const struct hg_switch *sw, struct hg_text *text)
 {
     ports(sw, text);
     drops(sw, text);
+    iommus(sw, text);
     bridges(sw, text);
     workers(sw, text);
 }

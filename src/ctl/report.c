@@ -57,6 +57,44 @@ static json_t *options(const struct hg_spec *spec)
     return object;
 }
 
+/* What the port's driver says of its virtual IOMMU; all zero where there is none. */
+static struct hg_port_iommu iommu_of(const struct hg_port *port)
+{
+    struct hg_port_iommu iommu = {.active = false};
+
+    if (port->driver->iommu) {
+        port->driver->iommu(port, &iommu);
+    }
+    return iommu;
+}
+
+static json_t *microseconds(uint64_t ns)
+{
+    return json_real((double)ns / 1000);
+}
+
+static json_t *iommu_report(const struct hg_port *port)
+{
+    const struct hg_port_iommu iommu = iommu_of(port);
+    json_t *kinds = json_object();
+    uint64_t faults = 0;
+
+    for (unsigned kind = 0; kind < HG_IOMMU_FAULT_N; kind++) {
+        json_object_set_new(kinds, hg_iommu_fault_name((enum hg_iommu_fault)kind),
+                            number(iommu.faults[kind]));
+        faults += iommu.faults[kind];
+    }
+    return json_pack(
+        "{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}}", "active",
+        iommu.active, "entries", number(iommu.entries), "entries_max", number(iommu.entries_max),
+        "hits", number(iommu.hits), "ahead_hits", number(iommu.ahead_hits), "misses",
+        number(iommu.misses), "parked", number(iommu.parked), "parked_now",
+        number(iommu.parked_now), "faults", number(faults), "faults_by_kind", kinds,
+        "invalidations", number(iommu.invalidations), "evictions", number(iommu.evictions),
+        "invalidation_ack_us", "median", microseconds(iommu.ack_median_ns), "p99",
+        microseconds(iommu.ack_p99_ns), "max", microseconds(iommu.ack_max_ns));
+}
+
 json_t *hg_report_port(const struct hg_switch_port *entry)
 {
     struct hg_port_status status = {.state = ""};
@@ -72,6 +110,9 @@ json_t *hg_report_port(const struct hg_switch_port *entry)
                   split(status.peer_features, ' '), "options", options(&entry->spec));
     if (object && hg_qemu_arguments(&entry->spec, qemu, sizeof(qemu))) {
         json_object_set_new(object, "qemu", split(qemu, '\n'));
+    }
+    if (object && entry->port.driver->iommu) {
+        json_object_set_new(object, "iommu", iommu_report(&entry->port));
     }
     return object;
 }
@@ -211,11 +252,11 @@ static json_t *port_stats(const struct hg_switch_port *entry)
 
     entry->port.driver->status(&entry->port, &status);
     hg_totals_of(&entry->port, &rx, &tx);
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:{s:b}}", "type",
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "type",
                      entry->port.driver->type, "bridge", hg_bridge_name(entry->bridge), "state",
                      status.state, "rx", direction(&rx, "replicated"), "tx",
                      direction(&tx, "segmented"), "drops", drops(&rx, &tx), "queues", queues(entry),
-                     "iommu", "active", 0);
+                     "iommu", iommu_report(&entry->port));
 }
 
 static json_t *worker_stats(const struct hg_switch *sw, unsigned index)

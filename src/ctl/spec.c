@@ -356,6 +356,60 @@ int hg_spec_copy(struct hg_spec *copy, const struct hg_spec *spec, struct hg_err
     return 0;
 }
 
+/* The setting that would make an option what it is in the spec; false: it was not given. `text` has
+ * room for a number or choice. */
+static bool setting_of(const struct hg_spec *spec, unsigned index, struct hg_setting *setting,
+                       char *text, size_t n)
+{
+    const struct hg_port_option *option = &spec->driver->options[index];
+
+    *setting = (struct hg_setting){.key = option->name, .text = text};
+    if (option->type == HG_OPTION_UINT) {
+        snprintf(text, n, "%" PRIu64, spec->value[index].uint);
+    } else {
+        setting->text = hg_spec_text(spec, option->name, text, n);
+    }
+    return setting->text;
+}
+
+int hg_spec_amend(struct hg_spec *spec, const struct hg_spec *from,
+                  const struct hg_setting *changes, size_t n, struct hg_err *err)
+{
+    struct hg_setting settings[HG_SPEC_SETTINGS_MAX + HG_SPEC_OPTIONS_MAX + 2];
+    char texts[HG_SPEC_OPTIONS_MAX][64];
+    const struct hg_mark nowhere = {.line = 0};
+    struct hg_mark at;
+    size_t all_n = n;
+
+    if (find(changes, n, "type")) {
+        return hg_err_set(err, EINVAL, "type: a port keeps its type; expected one of its options");
+    }
+    memcpy(settings, changes, n * sizeof(*changes));
+    settings[all_n++] = (struct hg_setting){.key = "type", .text = from->driver->type};
+    if (!find(changes, n, "bridge")) {
+        settings[all_n++] = (struct hg_setting){.key = "bridge", .text = from->bridge};
+    }
+    for (unsigned i = 0; i < from->driver->option_n; i++) {
+        all_n += !find(changes, n, from->driver->options[i].name) &&
+                 setting_of(from, i, &settings[all_n], texts[i], sizeof(texts[i]));
+    }
+    return hg_spec_read(spec, from->name, nowhere, settings, all_n, &at, err);
+}
+
+bool hg_spec_same(const struct hg_spec *a, const struct hg_spec *b)
+{
+    bool same = strcmp(a->bridge, b->bridge) == 0;
+
+    for (unsigned i = 0; i < a->driver->option_n; i++) {
+        if (a->text[i] && b->text[i]) {
+            same = same && strcmp(a->text[i], b->text[i]) == 0;
+        } else {
+            same = same && !a->text[i] == !b->text[i] && a->value[i].uint == b->value[i].uint;
+        }
+    }
+    return same;
+}
+
 /* Whether the two specs name the same file in any of their path options. */
 static const char *common_path(const struct hg_spec *a, const struct hg_spec *b)
 {

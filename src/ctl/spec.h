@@ -56,6 +56,14 @@ void hg_spec_free(struct hg_spec *spec);
 /* A deep copy. 0 or -ENOMEM with *err. */
 int hg_spec_copy(struct hg_spec *copy, const struct hg_spec *spec, struct hg_err *err);
 
+/* Reads and validates the spec that becomes of `from` when n of its settings are other ones. As
+ * hg_spec_read(); the type is none of those that can change. */
+int hg_spec_amend(struct hg_spec *spec, const struct hg_spec *from,
+                  const struct hg_setting *changes, size_t n, struct hg_err *err);
+
+/* Whether two specs of one driver say the same of bridge and options. */
+bool hg_spec_same(const struct hg_spec *a, const struct hg_spec *b);
+
 /* Refuses two ports that cannot live together: of one name, or of one type and path. 0 or -EEXIST with *err,
  * which speaks of `later`. */
 int hg_spec_conflict(const struct hg_spec *earlier, const struct hg_spec *later,

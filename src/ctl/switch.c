@@ -1,40 +1,17 @@
-#include "ctl/switch.h"
-
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "ctl/switch_state.h"
 
 enum {
     TICK_S = 1,
     /* How long a worker polls in vain before it sleeps: about what a sleep and a wake-up cost, so
      * that waiting never costs more than twice the cheaper of the two. */
     IDLE_US = 50,
-    POLLERS_MAX = HG_PORTS_MAX * HG_PORT_QUEUES_MAX,
-};
-
-struct slot {
-    struct hg_worker *worker;
-    struct hg_path *path;
-    unsigned assigned_n; /* queues that are this worker's, running or not */
-    bool changed;        /* its set of pollers is to be made anew */
-};
-
-struct hg_switch {
-    struct event_base *loop;
-    struct event *tick;
-    struct hg_port_host host;
-    struct slot worker[HG_CONFIG_WORKERS_MAX];
-    unsigned worker_n;
-    struct hg_bridge *bridge[HG_CONFIG_BRIDGES_MAX];
-    unsigned bridge_n;
-    struct hg_switch_port *port[HG_PORTS_MAX]; /* in the order of addition */
-    unsigned port_n;
-    struct hg_poller *poller[POLLERS_MAX]; /* scratch of apply() */
 };
 
 /* --- queues and workers ---------------------------------------------------------------------- */
@@ -59,7 +36,7 @@ static unsigned collect(struct hg_switch *sw, unsigned worker)
 static int apply(struct hg_switch *sw, struct hg_err *err)
 {
     for (unsigned i = 0; i < sw->worker_n; i++) {
-        struct slot *slot = &sw->worker[i];
+        struct switch_slot *slot = &sw->worker[i];
         int rc;
 
         if (!slot->changed) {
@@ -115,7 +92,7 @@ static void engage(struct hg_switch *sw, struct hg_switch_port *entry)
             sw->worker[entry->queue[q].worker].assigned_n++;
         }
 
-        struct slot *slot = &sw->worker[entry->queue[q].worker];
+        struct switch_slot *slot = &sw->worker[entry->queue[q].worker];
 
         hg_lane_init(&entry->queue[q].lane, entry->bridge, entry->port.rxq[q], slot->path);
         entry->queue[q].polled = true;
@@ -123,8 +100,7 @@ static void engage(struct hg_switch *sw, struct hg_switch_port *entry)
     }
 }
 
-/* Makes the workers poll what runs of this port, and nothing else of it. */
-static int refresh(struct hg_switch *sw, struct hg_switch_port *entry, struct hg_err *err)
+int switch_refresh(struct hg_switch *sw, struct hg_switch_port *entry, struct hg_err *err)
 {
     int rc;
 
@@ -142,9 +118,16 @@ static void queues_changed(struct hg_port *port, void *ctx)
     struct hg_err err;
 
     /* While it opens or closes: the queues join after, or have left before. */
-    if (entry->attached && refresh(ctx, entry, &err) < 0) {
+    if (entry->attached && switch_refresh(ctx, entry, &err) < 0) {
         hg_log_limited(HG_LOG_ERROR, port->name, "queues not handed to workers yet: %s", err.text);
     }
+}
+
+void switch_attach(struct hg_switch *sw, struct hg_switch_port *entry)
+{
+    entry->attached = true;
+    /* A driver that started queues in open() has them polled from here on. */
+    queues_changed(&entry->port, sw);
 }
 
 static void tick(evutil_socket_t fd, short what, void *ctx)
@@ -158,172 +141,8 @@ static void tick(evutil_socket_t fd, short what, void *ctx)
     }
     /* Only after a failure is there anything left to do; it has been logged. */
     for (unsigned i = 0; i < sw->port_n; i++) {
-        (void)refresh(sw, sw->port[i], NULL);
+        (void)switch_refresh(sw, sw->port[i], NULL);
     }
-}
-
-/* --- ports ----------------------------------------------------------------------------------- */
-
-const struct hg_switch_port *hg_switch_port_by_id(const struct hg_switch *sw, uint16_t id)
-{
-    for (unsigned i = 0; i < sw->port_n; i++) {
-        if (sw->port[i]->port.id == id) {
-            return sw->port[i];
-        }
-    }
-    return NULL;
-}
-
-static struct hg_switch_port *find_port(const struct hg_switch *sw, const char *name)
-{
-    for (unsigned i = 0; i < sw->port_n; i++) {
-        if (strcmp(sw->port[i]->port.name, name) == 0) {
-            return sw->port[i];
-        }
-    }
-    return NULL;
-}
-
-const struct hg_switch_port *hg_switch_find_port(const struct hg_switch *sw, const char *name)
-{
-    return find_port(sw, name);
-}
-
-static struct hg_bridge *find_bridge(const struct hg_switch *sw, const char *name)
-{
-    for (unsigned i = 0; i < sw->bridge_n; i++) {
-        if (strcmp(hg_bridge_name(sw->bridge[i]), name) == 0) {
-            return sw->bridge[i];
-        }
-    }
-    return NULL;
-}
-
-/* Everything that can be refused before anything is made. */
-static int admit(const struct hg_switch *sw, const struct hg_spec *spec, struct hg_err *err)
-{
-    int rc;
-
-    if (!find_bridge(sw, spec->bridge)) {
-        return hg_err_set(err, ENOENT, "there is no bridge '%s'", spec->bridge);
-    }
-    if (sw->port_n == HG_PORTS_MAX) {
-        return hg_err_set(err, ENOSPC, "there are %d ports already, as many as there can be",
-                          HG_PORTS_MAX);
-    }
-    for (unsigned i = 0; i < sw->port_n; i++) {
-        if ((rc = hg_spec_conflict(&sw->port[i]->spec, spec, err)) < 0) {
-            return rc;
-        }
-    }
-    return 0;
-}
-
-static struct hg_switch_port *make_entry(struct hg_switch *sw, const struct hg_spec *spec,
-                                         struct hg_err *err)
-{
-    struct hg_switch_port *entry = calloc(1, sizeof(*entry));
-    uint16_t id = 0;
-
-    if (!entry) {
-        hg_err_set(err, ENOMEM, "port '%s': out of memory", spec->name);
-        return NULL;
-    }
-    if (hg_spec_copy(&entry->spec, spec, err) < 0) {
-        free(entry);
-        return NULL;
-    }
-    while (hg_switch_port_by_id(sw, id)) {
-        id++;
-    }
-    memcpy(entry->port.name, spec->name, sizeof(entry->port.name));
-    entry->port.id = id;
-    entry->port.driver = spec->driver;
-    entry->port.host = &sw->host;
-    entry->bridge = find_bridge(sw, spec->bridge);
-    for (unsigned q = 0; q < HG_PORT_QUEUES_MAX; q++) {
-        entry->queue[q].worker = -1;
-    }
-    return entry;
-}
-
-static void free_entry(struct hg_switch_port *entry)
-{
-    hg_spec_free(&entry->spec);
-    free(entry);
-}
-
-int hg_switch_add_port(struct hg_switch *sw, const struct hg_spec *spec, struct hg_err *err)
-{
-    struct hg_switch_port *entry;
-    int rc;
-
-    if ((rc = admit(sw, spec, err)) < 0) {
-        return rc;
-    }
-    if (!(entry = make_entry(sw, spec, err))) {
-        return -ENOMEM;
-    }
-    if ((rc = entry->port.driver->open(&entry->port, entry->spec.value, err)) < 0) {
-        goto not_open;
-    }
-    if ((rc = hg_bridge_add(entry->bridge, &entry->port, err)) < 0) {
-        goto not_bridged;
-    }
-    sw->port[sw->port_n++] = entry;
-    entry->attached = true;
-    /* A driver that started queues in open() has them polled from here on. */
-    queues_changed(&entry->port, sw);
-    return 0;
-
-not_bridged:
-    entry->port.driver->close(&entry->port);
-not_open:
-    free_entry(entry);
-    return rc;
-}
-
-/* The port's queues are no worker's any more: the rest cannot fail. */
-static void discard(struct hg_switch *sw, struct hg_switch_port *entry)
-{
-    unsigned index = 0;
-
-    while (sw->port[index] != entry) {
-        index++;
-    }
-    sw->port_n--;
-    for (; index < sw->port_n; index++) {
-        sw->port[index] = sw->port[index + 1];
-    }
-    hg_bridge_remove(entry->bridge, &entry->port);
-    entry->port.driver->close(&entry->port);
-    for (unsigned q = 0; q < HG_PORT_QUEUES_MAX; q++) {
-        if (entry->queue[q].worker >= 0) {
-            sw->worker[entry->queue[q].worker].assigned_n--;
-        }
-    }
-    free_entry(entry);
-}
-
-int hg_switch_remove_port(struct hg_switch *sw, const char *name, struct hg_err *err)
-{
-    struct hg_switch_port *entry = find_port(sw, name);
-    int rc;
-
-    if (!entry) {
-        return hg_err_set(err, ENOENT, "there is no port '%s'", name);
-    }
-    entry->attached = false;
-    if ((rc = refresh(sw, entry, err)) < 0) {
-        /* Some worker has kept its old set, in which they are: they are polled as before. */
-        entry->attached = true;
-        for (unsigned q = 0; q < entry->port.queue_n; q++) {
-            entry->queue[q].polled = entry->queue[q].worker >= 0 && runs(entry, q);
-        }
-        return rc;
-    }
-    discard(sw, entry);
-    return 0;
 }
 
 /* --- bridges, workers, all of it ------------------------------------------------------------- */
@@ -346,7 +165,7 @@ static int start_worker(struct hg_switch *sw, int cpu, bool sleep, struct hg_err
 {
     const struct hg_worker_options options = {
         .cpu = cpu, .sleep = sleep, .idle_ns = IDLE_US * HG_NS_PER_US};
-    struct slot *slot = &sw->worker[sw->worker_n];
+    struct switch_slot *slot = &sw->worker[sw->worker_n];
     int rc;
 
     if ((rc = hg_path_new(&slot->path, err)) < 0) {
@@ -406,7 +225,7 @@ void hg_switch_free(struct hg_switch *sw)
     }
     while (sw->port_n > 0) {
         sw->port[sw->port_n - 1]->attached = false;
-        discard(sw, sw->port[sw->port_n - 1]);
+        switch_discard(sw, sw->port[sw->port_n - 1]);
     }
     for (unsigned i = 0; i < sw->bridge_n; i++) {
         hg_bridge_free(sw->bridge[i]);

@@ -6,8 +6,8 @@
  * is missing goes to control as one batch. The buffers that have been looked at are not looked at again
  * unless one was missing and hg_iotlb_answers() has moved.
  *
- * A pass looks at HG_VQ_AHEAD_N positions at most and ends when it has cost AHEAD_WORK steps, each of
- * them a descriptor or a piece of a buffer, and the chain that it is at.
+ * A pass looks at HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N positions at most and ends when it has cost
+ * AHEAD_WORK steps, each of them a descriptor or a piece of a buffer, and the chain that it is at.
  */
 #include "virtio/vq_ring.h"
 
@@ -66,6 +66,7 @@ static bool available(struct hg_vq_dev *ring, uint16_t at)
 static void look(struct hg_vq_dev *ring, enum hg_perm perm)
 {
     struct hg_vq_ahead *ahead = &ring->ahead;
+    const uint16_t window = perm == HG_PERM_WRITE ? HG_VQ_AHEAD_N : HG_VQ_AHEAD_READ_N;
     uint64_t now = answers(ring);
     unsigned work = 0;
     unsigned missing_n = 0;
@@ -75,7 +76,7 @@ static void look(struct hg_vq_dev *ring, enum hg_perm perm)
         ahead->missing = false;
     }
     ahead->answers = now;
-    while ((uint16_t)(ahead->next - ring->last_avail) < HG_VQ_AHEAD_N && work < AHEAD_WORK &&
+    while ((uint16_t)(ahead->next - ring->last_avail) < window && work < AHEAD_WORK &&
            !vq_broken(ring) && available(ring, ahead->next)) {
         struct vq_chain chain = {
             .room = HG_CHAIN_SEGS_MAX,

@@ -43,7 +43,11 @@ enum hg_vring_fault {
 const char *hg_vring_fault_name(enum hg_vring_fault fault);
 
 enum {
-    HG_VQ_AHEAD_N = 256, /* entries behind the next one that are translated before their turn */
+    /* Entries from the next one on that are translated before their turn, and of those that the guest
+     * transmits. Fewer of these: what a guest has under way at a time is then less than what every receiver
+     * has translated. */
+    HG_VQ_AHEAD_N = 256,
+    HG_VQ_AHEAD_READ_N = HG_VQ_AHEAD_N / 4,
     HG_VQ_SHADOW_N = 64, /* used descriptors of a packed ring that are written together */
 };
 
@@ -145,7 +149,7 @@ unsigned hg_vq_dev_tx(struct hg_vq_dev *ring, struct hg_pkt *const *pkts, unsign
 
 /*
  * Asks for the translations that buffers posted and not yet taken lack, before a frame needs them: at most
- * HG_VQ_AHEAD_N, in the direction of `perm`. Returns whether any is missing. Cheap when nothing has been
+ * HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N, in the direction of `perm`. Returns whether any is missing. Cheap when nothing has been
  * posted or answered since the last call. Called by the ring's user, between rx_done and rx, or tx and tx.
  */
 bool hg_vq_dev_ahead(struct hg_vq_dev *ring, enum hg_perm perm);

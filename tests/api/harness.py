@@ -18,7 +18,7 @@ HEADGATE = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else None
 class Connection(http.client.HTTPConnection):
     """HTTP over a UNIX socket."""
 
-    def __init__(self, path, timeout_s=10):
+    def __init__(self, path, timeout_s=60):
         super().__init__("headgate", timeout=timeout_s)
         self.path = str(path)
 
@@ -87,14 +87,14 @@ class Daemon:
     def stop(self, signal_number=signal.SIGTERM):
         """Ends it; returns its exit status and what it wrote to standard error."""
         self.process.send_signal(signal_number)
-        _, errors = self.process.communicate(timeout=10)
+        _, errors = self.process.communicate(timeout=60)
         return self.process.returncode, errors
 
 
 def client(*args, environment=None, program=HEADGATE, user=None):
     """(exit status, standard output, standard error) of a command."""
     result = subprocess.run([str(program), *map(str, args)], capture_output=True, text=True,
-                            timeout=30, check=False, stdin=subprocess.DEVNULL, user=user,
+                            timeout=60, check=False, stdin=subprocess.DEVNULL, user=user,
                             env={**os.environ, **(environment or {})})
     return result.returncode, result.stdout, result.stderr
 

@@ -11,7 +11,7 @@ import subprocess
 
 from harness import HEADGATE, client, directory, run_tests, running
 
-COMMANDS = ["run", "config check", "port list", "port show", "port add", "port del", "bridge list",
+COMMANDS = ["run", "config check", "port list", "port show", "port add", "port set", "port del", "bridge list",
             "bridge show", "fdb show", "stats", "drops", "version", "help"]
 
 
@@ -53,6 +53,21 @@ def adds_and_removes_ports():
         assert daemon.client("port", "add", "vm4", "mtu=1", "mtu=2") == (
             2, "", "headgate: port add: 'mtu' is given twice\n")
         assert daemon.names() == ["vm1", "vm2"]
+
+
+def changes_a_port():
+    with running() as daemon:
+        status, out, err = daemon.client("port", "set", "vm1", "coalesce_us=50", "iommu=require")
+        assert (status, err) == (0, "") and out.startswith("vm1: vhost-user on bridge br0\n"), out
+        assert ["coalesce_us", "50"] in rows(out) and ["iommu", "require"] in rows(out), out
+        assert ["queues", "8"] in rows(out), out
+        assert "-device intel-iommu," in out and "iommu_platform=on" in out, out
+        assert daemon.client("port", "set", "vm1", "queues=0") == (
+            1, "", "headgate: queues: found '0'; expected a number from 1 to 16\n")
+        assert daemon.client("port", "set", "vm3", "queues=1") == (
+            1, "", "headgate: there is no port 'vm3'\n")
+        assert daemon.client("port", "set", "vm1", "queues") == (
+            2, "", "headgate: port set: 'queues': expected KEY=VALUE\n")
 
 
 def shows_bridges_and_counters():
@@ -102,7 +117,7 @@ def says_that_somebody_else_is_there():
 def says_that_its_answer_was_lost():
     with open("/dev/full", "w", encoding="ascii") as full:
         result = subprocess.run([HEADGATE, "version"], stdout=full, stderr=subprocess.PIPE, text=True,
-                                timeout=10, check=False)
+                                timeout=60, check=False)
     assert (result.returncode, result.stderr) == (
         1, "headgate: standard output does not take all of the answer\n"), result
 
@@ -111,7 +126,7 @@ def knows_a_wrong_command_line():
     for argv, sentence in [
             ([], "no command; `headgate help` lists them"),
             (["frob"], "there is no command 'frob'; `headgate help` lists them"),
-            (["port"], "port what? Expected one of list, show, add, del"),
+            (["port"], "port what? Expected one of list, show, add, set, del"),
             (["config"], "config what? Expected check"),
             (["version", "x"],
              "version: found 1 operand, expected no operands; see `headgate help version`"),
@@ -119,7 +134,10 @@ def knows_a_wrong_command_line():
             (["run", "-s", "a.sock"],
              "-s: found 'a.sock'; expected the absolute path of a socket, at most 107 bytes"),
             (["port", "frob"],
-             "there is no command 'port frob'; expected one of list, show, add, del"),
+             "there is no command 'port frob'; expected one of list, show, add, set, del"),
+            (["port", "set", "vm1"],
+             "port set: found 1 operand, expected the NAME of a port and KEY=VALUE...; see "
+             "`headgate help port set`"),
             (["port", "show"],
              "port show: found 0 operands, expected the NAME of a port; see `headgate help port show`"),
             (["port", "list", "x"],
@@ -145,6 +163,7 @@ def helps_with_every_command():
 run_tests([
     shows_ports,
     adds_and_removes_ports,
+    changes_a_port,
     shows_bridges_and_counters,
     says_that_nobody_is_there,
     says_that_somebody_else_is_there,

@@ -15,7 +15,7 @@
 
 enum {
     FLOW_N = 16,     /* frames of a batch */
-    PATIENCE_S = 10, /* for anything that should happen at once; sanitizers and loaded machines */
+    PATIENCE_S = 60, /* for anything that should happen at once; sanitizers and loaded machines */
 };
 
 static struct stage *on_stage; /* for rig.on_change, which has no context */
@@ -96,7 +96,8 @@ void stage_bring_up(struct stage *stage, unsigned actor, uint16_t num, uint64_t 
         peer_reset_ring(peer, ring);
         peer->ring[ring].num = num;
     }
-    assert_true(rig_bring_up(&stage->rig[actor]));
+    if (!rig_bring_up(&stage->rig[actor]))
+        fail_msg("actor %u does not come up: %s", actor, rig_status(&stage->rig[actor]));
 }
 
 static void pump(struct stage *stage)

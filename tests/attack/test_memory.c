@@ -174,6 +174,40 @@ static void while_the_rings_stop(void **state)
     stage_recover(&stage);
 }
 
+/* Rings behind a virtual IOMMU whose pages lie scattered, so that they are mapped a second time, in order. */
+static void rings_of_scattered_pages(void **state)
+{
+    enum { PAGE = 4096, PAGES = 2 * PEER_RING_BYTES / PAGE };
+    const uint64_t iova = UINT64_C(0x7700000000);
+
+    (void)state;
+    sigbus_restore();
+    for (unsigned keep = 0; keep <= 1; keep++) {
+        struct peer *peer = attacker();
+
+        peer_hang_up(peer);
+        peer->ring_start = iova;
+        peer->features = RIG_FEATURES | HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM);
+        for (unsigned ring = 0; ring < 2; ring++) {
+            peer_reset_ring(peer, ring);
+            peer->ring[ring].num = 1024; /* of more than one page */
+        }
+        assert_true(peer_connect(peer, stage.rig[ATTACKER].path) && peer_init(peer) &&
+                    peer_open_channel(peer, true) && peer_start(peer));
+        for (uint64_t page = 0; page < PAGES; page++)
+            assert_true(peer_map(peer, iova + page * PAGE, PAGE, (1 << 20) + (page ^ 1) * PAGE,
+                                 HG_VHOST_ACCESS_RW));
+        rig_status(&stage.rig[ATTACKER]);
+        assert_string_equal(stage.rig[ATTACKER].status.state, "up");
+        resize(keep == 0 ? 0 : (1 << 20) + PAGE);
+        peer_kick(peer, GUEST_TX);
+        peer_transmit(victim(), GUEST_TX, frame, sizeof(frame));
+        peer_kick(victim(), GUEST_TX);
+        peer->ring_start = PEER_USER;
+        lose_the_session();
+    }
+}
+
 struct truncator {
     int fd;
     atomic_bool end;
@@ -239,6 +273,7 @@ int main(void)
         cmocka_unit_test(rings_in_use),
         cmocka_unit_test(before_the_rings_start),
         cmocka_unit_test(while_the_rings_stop),
+        cmocka_unit_test(rings_of_scattered_pages),
         cmocka_unit_test(gone_and_back),
     };
 

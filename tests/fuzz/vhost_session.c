@@ -33,10 +33,24 @@ enum step {
     TX,         /* queue, length */
     WATCH,      /* control looks at the rings */
     RECONNECT,
+    MODE,    /* bits: packed rings, a virtual IOMMU; from the next START on */
+    CHANNEL, /* for the back-end to ask on */
+    MAP,     /* page of IOVA, pages, page of memory, permission */
+    MAP_ALL, /* rings and buffers */
+    UNMAP,   /* page of IOVA, pages */
+    ANSWER,  /* the misses that have come */
+    SLOT,    /* bits: which half, whether to remove it */
+    STATUS,  /* device status */
+    PACKED,  /* ring, index, 16 bytes */
     STEP_N
 };
 
-enum { PAIRS = 2, RINGS = 2 * PAIRS, LAST_FD_TO_CHECK = 64 };
+enum { PAIRS = 2, RINGS = 2 * PAIRS, LAST_FD_TO_CHECK = 64, PAGE = 4096 };
+
+/* Where the rings are for the device, behind a virtual IOMMU. */
+#define RING_IOVA UINT64_C(0x7700000000)
+
+#define MODES (HG_BIT(HG_VIRTIO_F_RING_PACKED) | HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM))
 
 struct input {
     const uint8_t *at;
@@ -151,6 +165,109 @@ static void write_descriptor(struct input *in)
     peer_write_desc(&world.peer, ring, index, desc);
 }
 
+static void write_packed(struct input *in)
+{
+    unsigned ring = take_byte(in) % RINGS;
+    uint16_t index = take_byte(in);
+    struct hg_packed_desc desc;
+
+    take(in, &desc, sizeof(desc));
+    peer_write_packed(&world.peer, ring, index, desc);
+}
+
+static void set_mode(unsigned mode)
+{
+    struct peer *peer = &world.peer;
+
+    peer->features = UINT64_MAX & ~MODES;
+    peer->packed = (mode & 1) != 0;
+    peer->ring_start = (mode & 2) != 0 ? RING_IOVA : PEER_USER;
+    if (peer->packed) {
+        peer->features |= HG_BIT(HG_VIRTIO_F_RING_PACKED);
+        peer_use_packed(peer);
+    }
+    if ((mode & 2) != 0)
+        peer->features |= HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM);
+}
+
+/* Acknowledgements and what else has come: nobody waits for it. */
+static void drain(int fd)
+{
+    uint8_t bytes[4096];
+
+    pump(NULL);
+    while (fd >= 0 && recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+        continue;
+}
+
+static void map(uint64_t iova, uint64_t size, uint64_t offset, uint8_t perm)
+{
+    struct hg_vhost_iotlb update = {iova, size, PEER_USER + offset, perm, HG_VHOST_IOTLB_UPDATE,
+                                    {0}};
+
+    peer_send_iotlb(&world.peer, update);
+}
+
+static void map_some(struct input *in)
+{
+    uint64_t iova = take_byte(in);
+    uint64_t size = take_byte(in) % 8u;
+    uint64_t offset = take_byte(in);
+    uint8_t perm = take_byte(in);
+
+    map((perm & 0x80) != 0 ? RING_IOVA + iova * PAGE : iova * PAGE, size * PAGE, offset * PAGE,
+        perm & 7);
+}
+
+static void map_all(void)
+{
+    map(RING_IOVA, RINGS * (uint64_t)PEER_RING_BYTES, 0, HG_VHOST_ACCESS_RW);
+    map(0, PEER_HALF_BYTES, 0, HG_VHOST_ACCESS_RW);
+    map(PEER_HIGH, PEER_HALF_BYTES, PEER_HALF_BYTES, HG_VHOST_ACCESS_RW);
+}
+
+static void unmap_some(struct input *in)
+{
+    uint64_t page = take_byte(in);
+    uint8_t pages = take_byte(in);
+    struct hg_vhost_iotlb invalidate = {
+        .iova = ((pages & 0x80) != 0 ? RING_IOVA : 0) + page * PAGE,
+        .size = (pages & 0x7f) * (uint64_t)PAGE,
+        .type = HG_VHOST_IOTLB_INVALIDATE,
+    };
+
+    peer_send_iotlb(&world.peer, invalidate);
+}
+
+/* Answers each miss that is there with the page that a guest would mean. */
+static void answer(void)
+{
+    struct hg_vhost_hdr hdr;
+    struct hg_vhost_iotlb miss;
+
+    while (world.peer.channel >= 0 &&
+           recv(world.peer.channel, &hdr, sizeof(hdr), MSG_DONTWAIT) == sizeof(hdr) &&
+           recv(world.peer.channel, &miss, sizeof(miss), MSG_DONTWAIT) == sizeof(miss)) {
+        uint64_t base = miss.iova >= RING_IOVA ? RING_IOVA : miss.iova >= PEER_HIGH ? PEER_HIGH : 0;
+        uint64_t offset = base == PEER_HIGH ? PEER_HALF_BYTES : 0;
+
+        map(miss.iova, PAGE, (miss.iova - base + offset) % PEER_MEM_BYTES, HG_VHOST_ACCESS_RW);
+        drain(world.peer.fd);
+    }
+}
+
+static void change_slot(uint8_t how)
+{
+    unsigned half = how & 1;
+    struct hg_vhost_mem_reg slot = {.region = {half == 0 ? 0 : PEER_HIGH, PEER_HALF_BYTES,
+                                               PEER_USER + half * PEER_HALF_BYTES,
+                                               half * PEER_HALF_BYTES}};
+    bool remove = (how & 2) != 0;
+
+    peer_send(&world.peer, remove ? HG_VHOST_REM_MEM_REG : HG_VHOST_ADD_MEM_REG, 0, &slot,
+              sizeof(slot), &world.peer.mem_fd, remove ? 0 : 1);
+}
+
 static void receive(struct input *in)
 {
     struct hg_rxq *q = world.port.rxq[take_byte(in) % PAIRS];
@@ -171,12 +288,47 @@ static void transmit(struct input *in)
     q->tx(q, &pkt, 1);
 }
 
+/* The steps that nothing is asked in: what they send is answered with acknowledgements alone. */
+static void do_later_step(enum step step, struct input *in)
+{
+    switch (step) {
+    case MODE:
+        set_mode(take_byte(in));
+        break;
+    case CHANNEL:
+        peer_open_channel(&world.peer, false);
+        break;
+    case MAP:
+        map_some(in);
+        break;
+    case MAP_ALL:
+        map_all();
+        break;
+    case UNMAP:
+        unmap_some(in);
+        break;
+    case ANSWER:
+        answer();
+        break;
+    case SLOT:
+        change_slot(take_byte(in));
+        break;
+    case STATUS:
+        peer_send_u64(&world.peer, HG_VHOST_SET_STATUS, take_byte(in));
+        break;
+    default:
+        write_packed(in);
+        break;
+    }
+}
+
 static void do_step(struct input *in)
 {
     struct peer *peer = &world.peer;
+    enum step step = (enum step)(take_byte(in) % STEP_N);
     unsigned ring;
 
-    switch ((enum step)(take_byte(in) % STEP_N)) {
+    switch (step) {
     case MESSAGE:
         send_message(in);
         break;
@@ -217,6 +369,19 @@ static void do_step(struct input *in)
         break;
     case WATCH:
         hg_vhost_rings_check(world.vp);
+        hg_vhost_faults_watch(world.vp);
+        break;
+    case MODE:
+    case CHANNEL:
+    case MAP:
+    case MAP_ALL:
+    case UNMAP:
+    case ANSWER:
+    case SLOT:
+    case STATUS:
+    case PACKED:
+        do_later_step(step, in);
+        drain(peer->fd);
         break;
     case RECONNECT:
     case STEP_N:
@@ -230,7 +395,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void create_world(void)
 {
-    struct hg_vhost_port_options options = {"/nowhere", true, PAIRS, 65535};
+    struct hg_vhost_port_options options = {
+        .path = "/nowhere",
+        .server = true,
+        .pair_n = PAIRS,
+        .mtu_max = 65535,
+        .iotlb_entries = HG_IOTLB_ENTRIES_MIN,
+        .coalesce_frames = 1,
+    };
     struct hg_err err;
 
     hg_log_set_level(HG_LOG_ERROR);
@@ -259,6 +431,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* Counted each time: the fuzzer opens some of its own between inputs. */
     unsigned idle_fds = count_fds();
 
+    set_mode(0);
     for (unsigned i = 0; i < RINGS; i++)
         peer_reset_ring(&world.peer, i);
     reconnect();

@@ -10,13 +10,15 @@ from peers import headgate, loadgen, ovs, station, testpmd
 
 
 class OvsBackend(LineTest):
+    packed = "off"
+
     def setUp(self):
         super().setUp()
         self.sockets = {name: self.directory / f"{name}.sock" for name in ("vm1", "up", "far")}
         ports = {"vm1": {"type": "vhost-user", "socket": self.sockets["vm1"], "role": "server",
                          "iommu": "off"},
                  "up": {"type": "virtio-user", "socket": self.sockets["up"], "role": "server",
-                        "queue_size": station.RING_N}}
+                        "queue_size": station.RING_N, "packed": self.packed}}
         self.daemon = self.enter(headgate.running(self.directory / "headgate", ports))
         self.switch = self.enter(ovs.running(self.directory / "ovs"))
         self.switch.add_port("headgate", self.sockets["up"])
@@ -45,6 +47,11 @@ class OvsBackend(LineTest):
             with self.subTest(size=size):
                 self.check_load(loadgen.run(self.directory, ends, size=size, macs=16, dirs=2,
                                             seconds=1, verify=True))
+
+
+class OvsBackendPacked(OvsBackend):
+    """The same over packed rings."""
+    packed = "require"
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from peers import headgate, loadgen, station, testpmd
 
 class TestpmdBackend(LineTest):
     def line(self, role, count_n, *, buffer_a=station.BUFFER_BYTES,
-             buffer_b=station.BUFFER_BYTES):
+             buffer_b=station.BUFFER_BYTES, packed="off"):
         """guest - vhost-user - bridge - virtio-user - testpmd vhost. The listener starts first."""
         guest, uplink = self.directory / "vm1.sock", self.directory / "up.sock"
         ports = {"vm1": {"type": "vhost-user", "socket": guest, "role": "server", "iommu": "off"},
                  "up": {"type": "virtio-user", "socket": uplink, "role": role,
-                        "queue_size": station.RING_N}}
+                        "queue_size": station.RING_N, "packed": packed}}
 
         def start_headgate():
             return self.enter(headgate.running(self.directory / "headgate", ports))
@@ -43,7 +43,21 @@ class TestpmdBackend(LineTest):
         small = station.SMALL_BUFFER_BYTES
         self.check_exchange(*self.line("client", CHAINED_N, buffer_a=small, buffer_b=small))
 
+    def test_packed(self):
+        self.check_exchange(*self.line("client", WHOLE_N, packed="require"))
+
+    def test_packed_chained_at_both_ends(self):
+        small = station.SMALL_BUFFER_BYTES
+        self.check_exchange(*self.line("server", CHAINED_N, buffer_a=small, buffer_b=small,
+                                       packed="require"))
+
     def test_verified_load(self):
+        self.check_verified_load("off")
+
+    def test_packed_verified_load(self):
+        self.check_verified_load("require")
+
+    def check_verified_load(self, packed):
         """Numbered and checked frames at full rate, both ways, into DPDK and out of it again."""
         sockets = {name: self.directory / f"{name}.sock" for name in ("vm1", "up", "far")}
         vdevs = [testpmd.vhost_vdev(0, sockets["up"]), testpmd.vhost_vdev(1, sockets["far"])]
@@ -52,7 +66,8 @@ class TestpmdBackend(LineTest):
         forwarder.start()
         ports = {"vm1": {"type": "vhost-user", "socket": sockets["vm1"], "role": "server",
                          "iommu": "off"},
-                 "up": {"type": "virtio-user", "socket": sockets["up"], "role": "client"}}
+                 "up": {"type": "virtio-user", "socket": sockets["up"], "role": "client",
+                        "packed": packed}}
         self.enter(headgate.running(self.directory / "headgate", ports, cpu=0))
         for size in (64, 1500):
             with self.subTest(size=size):

@@ -48,7 +48,7 @@ class Headgate(Child):
         self.config.write_text(config_text(self.api, ports, **options))
         super().__init__([self.program, "run", "-c", self.config], directory / "headgate.log")
         try:
-            self.wait_for_output("headgate: ready", timeout_s=15)
+            self.wait_for_output("headgate: ready", timeout_s=60)
         except PeerFailed:
             self.stop()
             raise
@@ -56,7 +56,7 @@ class Headgate(Child):
     def client(self, *args):
         """Standard output of `headgate ARGS` against this daemon; PeerFailed with its sentence."""
         argv = [str(self.program), *map(str, args), "-s", str(self.api)]
-        result = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         if result.returncode:
             raise PeerFailed(f"{' '.join(argv[1:])}: status {result.returncode}: "
                              f"{result.stderr.strip()}")
@@ -70,7 +70,7 @@ class Headgate(Child):
         return {name: {reason: n for reason, n in port["drops"].items() if n}
                 for name, port in self.stats()["ports"].items()}
 
-    def wait_ports_up(self, names, timeout_s=20):
+    def wait_ports_up(self, names, timeout_s=60):
         def up():
             ports = self.stats()["ports"]
             return all(ports[name]["state"] == "up" for name in names)

@@ -7,7 +7,7 @@ from .headgate import built
 from .process import Child, PeerFailed
 
 CPU = 1
-ATTACH_TIMEOUT_S = 20
+ATTACH_TIMEOUT_S = 60
 
 
 class Loadgen(Child):
@@ -25,7 +25,8 @@ class Loadgen(Child):
         for socket, role in ports:
             argv += ["--port", f"{socket},{role}"]
         argv += ["--size", size, "--macs", macs, "--dirs", dirs, "--seconds", seconds,
-                 "--warmup", warmup_s, "--cpu", CPU, "--queue-size", queue_size]
+                 "--warmup", warmup_s, "--cpu", CPU, "--queue-size", queue_size,
+                 "--timeout", ATTACH_TIMEOUT_S]
         argv += ["--iommu", iommu] if iommu != "off" else []
         argv += ["--page", page, "--live-pages", live_pages] if page else []
         for flag, wanted in (("--verify", verify), ("--packed", packed),
@@ -33,7 +34,7 @@ class Loadgen(Child):
             argv += [flag] if wanted else []
         # It first shows every address to the switch, 20,000 a second and side, twice.
         self.until_measuring_s = ATTACH_TIMEOUT_S + macs / 10000 + 2 * warmup_s
-        self.timeout_s = self.until_measuring_s + 3 * seconds
+        self.timeout_s = self.until_measuring_s + 10 * seconds
         log = directory / "loadgen.log"
         log.unlink(missing_ok=True)     # an earlier run's words must not be taken for this one's
         super().__init__(argv, log, stdout=subprocess.PIPE)

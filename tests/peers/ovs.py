@@ -99,7 +99,7 @@ class Ovs:
         # the flow would take the slow path.
         self.appctl("revalidator/purge")
 
-    def wait_links_up(self, timeout_s=20):
+    def wait_links_up(self, timeout_s=60):
         """Until every vhost-user port has its front-end."""
         for name in self.ports:
             self.daemon.wait_for(

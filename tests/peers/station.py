@@ -48,10 +48,10 @@ def running(directory, name, vdev, own_frames, *, buffer_bytes=BUFFER_BYTES, cpu
         yield Station(process, sink, own_frames)
 
 
-def exchange(a, b, timeout_s=20):
+def exchange(a, b, timeout_s=90):
     """Both stations send all they have; what each received: (frames at a, frames at b).
 
-    Returns when everything arrived, or nothing more came for timeout_s; the stations are ended,
+    Returns when everything arrived, or after timeout_s without all of it; the stations are ended,
     so that their capture files are complete.
     """
     for station in (a, b):

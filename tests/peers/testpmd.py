@@ -45,7 +45,7 @@ class Testpmd(Child):
         finally:
             os.close(slave)
         try:
-            self._check_ports(self._read_to_prompt(timeout_s=30))
+            self._check_ports(self._read_to_prompt(timeout_s=90))
         except PeerFailed:
             self.stop()
             raise
@@ -70,7 +70,7 @@ class Testpmd(Child):
         answer, _, self.text = self.text.partition(PROMPT)
         return answer
 
-    def command(self, line, timeout_s=20):
+    def command(self, line, timeout_s=60):
         """Runs one console command and returns what it printed."""
         self.expect_alive()
         self.popen.stdin.write(line.encode() + b"\n")
@@ -88,7 +88,7 @@ class Testpmd(Child):
         if re.search("Start ports failed|Fail to", answer):
             raise PeerFailed(f"testpmd could not start its ports:\n{answer}\n{self.tail(40)}")
 
-    def wait_links_up(self, ports, timeout_s=20):
+    def wait_links_up(self, ports, timeout_s=60):
         """Until every port says that its other side is there."""
         for port in ports:
             self.wait_for(lambda: "Link status: up" in self.command(f"show port info {port}"),
@@ -108,7 +108,7 @@ class Testpmd(Child):
         counters, cycles = parse_forward_stats(answer)
         return counters, cycles, elapsed_s
 
-    def stop(self, timeout_s=10):
+    def stop(self, timeout_s=30):
         """Ends testpmd by its own command, by signals if it does not obey."""
         if self.stopped:
             return self.popen.returncode
@@ -116,10 +116,10 @@ class Testpmd(Child):
         with contextlib.suppress(OSError, PeerFailed):
             if self.alive():
                 self.resume()
-                self.command("stop", timeout_s=5)
+                self.command("stop", timeout_s=20)
                 self.popen.stdin.write(b"quit\n")
                 self.popen.stdin.flush()
-                self._drain(timeout_s=5)
+                self._drain(timeout_s=20)
         status = super().stop(timeout_s)
         with contextlib.suppress(OSError):
             self.popen.stdin.close()

@@ -8,13 +8,19 @@ ROUNDS = 5
 
 
 class Life(vmtest.VmTest):
+    @classmethod
+    def boot(cls):
+        """The one that has to bear most is behind an IOMMU, which is set up anew each time."""
+        cls.one, cls.two = cls.bench.guest("vm1", iommu="strict"), cls.bench.guest("vm2")
+        cls.bench.boot(cls.one, cls.two)
+
     def settled(self, guest=None):
         """After something came back: the guests reach each other, then nothing is lost."""
 
         def reached():
-            return bench.ping(self.two, self.one.ipv4, 3, 10000)["lost"] == 0
+            return bench.ping(self.two, self.one.ipv4, 3, 10000, linger_ms=1000)["lost"] == 0
 
-        process.wait_until(reached, 15, "the guests reach each other", every_s=0.2)
+        process.wait_until(reached, 60, "the guests reach each other", every_s=0.2)
         self.check_ping(self.one, self.two.ipv4)
         self.check_ping(self.two, self.one.ipv6)
 
@@ -72,22 +78,23 @@ class Life(vmtest.VmTest):
     def test_ports_come_and_go_beside_the_others(self):
         """A third port is added and removed again and again while the two guests lose nothing."""
         self.settled()
-        self.one.spawn("probe ping %s 3000 1000" % self.two.ipv4, "pings")
-        rounds = 0
-        while not self.one.ended("pings"):
-            self.bench.daemon.client(
-                "port",
-                "add",
-                "extra",
-                "type=vhost-user",
-                "bridge=br0",
-                "socket=" + self.bench.socket("extra"),
-            )
-            self.bench.daemon.client("port", "del", "extra")
-            rounds += 1
-        self.note("%d times added and removed during 3,000 pings" % rounds)
-        self.assertGreater(rounds, 3)
-        self.one.wait("pings")
+        rounds = pings = 0
+        while rounds < ROUNDS:
+            self.one.spawn("probe ping %s 3000 1000" % self.two.ipv4, "pings")
+            pings += 3000
+            while not self.one.ended("pings"):
+                self.bench.daemon.client(
+                    "port",
+                    "add",
+                    "extra",
+                    "type=vhost-user",
+                    "bridge=br0",
+                    "socket=" + self.bench.socket("extra"),
+                )
+                self.bench.daemon.client("port", "del", "extra")
+                rounds += 1
+            self.one.wait("pings")
+        self.note("%d times added and removed during %d pings" % (rounds, pings))
 
     def test_nothing_leaks_when_guests_come_and_go(self):
         readings = []

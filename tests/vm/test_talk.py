@@ -31,13 +31,13 @@ class Talk(vmtest.VmTest):
         for sender, receiver in ((self.one, self.two), (self.two, self.one)):
             # nc on the other side ends when this one closes its direction: keep that open.
             hold = "rm -f /tmp/hold; mkfifo /tmp/hold; exec 5<>/tmp/hold; "
-            receiver.spawn(hold + "timeout 60 nc -l -p 5200 <&5 | sha256sum", "file")
+            receiver.spawn(hold + "timeout 150 nc -l -p 5200 <&5 | sha256sum", "file")
             bench.wait_for_listener(receiver, 5200)
             sent = sender.run(
                 "dd if=/dev/urandom of=/tmp/file bs=1M count=16 2>/dev/null; "
-                "timeout 60 nc %s 5200 < /tmp/file && sha256sum < /tmp/file; "
+                "timeout 150 nc %s 5200 < /tmp/file && sha256sum < /tmp/file; "
                 "rm /tmp/file" % receiver.ipv4,
-                timeout_s=90,
+                timeout_s=240,
             ).output
             self.assertEqual(receiver.wait("file").output, sent)
 

@@ -6,6 +6,7 @@ a class boots a bench once and its tests share it; each test leaves it as it fou
 
 import os
 import sys
+import traceback
 import unittest
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -23,6 +24,10 @@ class VmTest(unittest.TestCase):
     PORTS = {"vm1": {"role": "server"}, "vm2": {"role": "client"}}
 
     @classmethod
+    def guest_image(cls):
+        """What the guests are made of; None: the usual."""
+
+    @classmethod
     def setUpClass(cls):
         cls.failed = False
         cls.bench = None
@@ -31,7 +36,7 @@ class VmTest(unittest.TestCase):
     def setUp(self):
         """Makes the bench before the first test, and a new one after a test that failed."""
         if self.bench is None:
-            type(self).bench = bench.Bench(self.PORTS)
+            type(self).bench = bench.Bench(self.PORTS, guest_image=self.guest_image())
             self.bench.open()
             self.boot()
 
@@ -64,6 +69,8 @@ class VmTest(unittest.TestCase):
         if len(result.failures) + len(result.errors) > bad_before:
             type(self).failed = True
             if self.bench is not None:
+                for line in self.bench.state().splitlines():
+                    print("# " + line, flush=True)
                 self.bench.keep_logs_in = log_folder(self.id())
                 print("# logs: " + self.bench.keep_logs_in, flush=True)
             try:
@@ -116,23 +123,30 @@ class TapResult(unittest.TestResult):
         super().__init__()
         self.number = 0
 
-    def line(self, text, test, details=""):
+    def line(self, text, test, error=None):
+        """A result; of an error first what it says, then where: a long report is cut at its end."""
         self.number += 1
         name = test.id().partition(".")[2] if hasattr(test, "id") else str(test)
         print("%s %d - %s" % (text, self.number, name), flush=True)
-        for row in details.rstrip().splitlines():
-            print("# " + row, flush=True)
+        if error:
+            rows = "".join(traceback.format_exception_only(error[0], error[1])).splitlines()
+            rows += [
+                "  at %s:%d, %s: %s" % (os.path.basename(at.filename), at.lineno, at.name, at.line)
+                for at in reversed(traceback.extract_tb(error[2]))
+            ]
+            for row in rows:
+                print("# " + row, flush=True)
 
     def addSuccess(self, test):
         self.line("ok", test)
 
     def addFailure(self, test, err):
         super().addFailure(test, err)
-        self.line("not ok", test, self.failures[-1][1])
+        self.line("not ok", test, err)
 
     def addError(self, test, err):
         super().addError(test, err)
-        self.line("not ok", test, self.errors[-1][1])
+        self.line("not ok", test, err)
 
 
 def main():

@@ -158,9 +158,13 @@ int hg_vhost_rem_mem_reg(struct hg_vhost_call *call)
     hg_qsbr_wait();
     if (vp->iommu.iotlb != NULL)
         hg_iotlb_settle(vp->iommu.iotlb);
-    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
-        if (hg_vhost_ring_in(hg_vhost_ring(vp, i), region))
-            hg_vhost_ring_unplace(hg_vhost_ring(vp, i), "descriptors");
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++) {
+        struct hg_vhost_ring *ring = hg_vhost_ring(vp, i);
+
+        ring->dev.hint = (struct hg_hint){0};
+        if (hg_vhost_ring_in(ring, region))
+            hg_vhost_ring_unplace(ring, "descriptors");
+    }
     hg_space_remove(vp->space, (unsigned)slot);
     for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
         hg_vhost_ring_resume(vp, hg_vhost_ring(vp, i));

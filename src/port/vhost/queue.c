@@ -30,8 +30,8 @@ enum {
     AHEAD_BURSTS_N = 1024, /* after the last miss, so long its mappings count as coming and going */
     AHEAD_IDLE_N = 8,      /* looks ahead once in so many polls in vain, then, */
     STILL_IDLE_N = 64,     /* and else */
-    RESUME_BURSTS_N =
-        2, /* of parked frames at once: more than a burst adds, less than delays others */
+    RESUME_BURSTS_N = 2,   /* of parked frames at once: more than a burst adds */
+    REST_N = 4,            /* attempts to leave nothing undone for a poller that is away */
 };
 
 static struct hg_vhost_pair *pair_of_rxq(struct hg_rxq *q)
@@ -173,6 +173,18 @@ static bool rest(struct hg_vhost_pair *pair, struct hg_vq_dev *dev)
     return !hg_vq_dev_stalled(dev);
 }
 
+/* The same for who transmits in the poller's absence. A guest that goes on posting does not keep him: then
+ * its own poller is to come. */
+static void rest_or_wake(struct hg_vhost_pair *pair, struct hg_vq_dev *dev)
+{
+    for (unsigned i = 0; i < REST_N; i++)
+        if (!rest(pair, dev))
+            return;
+    /* While the ring is shown in our burst, control does not change its descriptors; who shows it, kicks. */
+    if (hg_qsbr_read(&pair->rx.live) != NULL)
+        hg_raise(pair->rx.kick_fd);
+}
+
 /* Transmits where guest addresses are translated. */
 static unsigned tx_translated(struct hg_vhost_pair *pair, struct hg_vq_dev *dev,
                               struct hg_pkt *const *pkts, unsigned n)
@@ -183,7 +195,8 @@ static unsigned tx_translated(struct hg_vhost_pair *pair, struct hg_vq_dev *dev,
         resume(pair, dev);
     if (hg_likely(parked_n(pair) == 0))
         done = deliver(pair, dev, pkts, n);
-    if (hg_unlikely(done < n && (dev->missing || parked_n(pair) != 0))) {
+    /* Where mappings come and go, buffers are away for longer than where they stand still. */
+    if (hg_unlikely(done < n && (dev->missing || parked_n(pair) != 0 || pair->ahead_n != 0))) {
         park(pair, pkts + done, n - done);
         done = n;
     }
@@ -193,8 +206,7 @@ static unsigned tx_translated(struct hg_vhost_pair *pair, struct hg_vq_dev *dev,
         look_ahead(pair, dev);
     }
     if (hg_unlikely(parked_n(pair) != 0) && (chores_of(pair) & HG_CHORE_AWAY) != 0)
-        while (rest(pair, dev))
-            continue;
+        rest_or_wake(pair, dev);
     return done;
 }
 
@@ -476,11 +488,7 @@ void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index,
         .index = (uint16_t)index,
         .port = vp->port,
     };
-    pair->txq = (struct hg_txq){
-        .tx = tx,
-        .index = (uint16_t)index,
-        .port = vp->port,
-    };
+    pair->txq = (struct hg_txq){.tx = tx, .index = (uint16_t)index, .port = vp->port};
     init_ring(&pair->tx, 2 * index, &held);
     init_ring(&pair->rx, 2 * index + 1, &held);
     set_chores(pair, HG_CHORE_AWAY, true);

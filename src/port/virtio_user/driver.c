@@ -15,16 +15,20 @@
     (HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO4) | HG_BIT(HG_VIRTIO_NET_F_GUEST_TSO6) |                     \
      HG_BIT(HG_VIRTIO_NET_F_GUEST_ECN))
 
-/* What we use of what the back-end offers. */
+/* Packed rings, and what the driver side can use with them only. */
+#define FEATURES_PACKED (HG_BIT(HG_VIRTIO_F_RING_PACKED) | HG_BIT(HG_VIRTIO_F_IN_ORDER))
+
+/* What else we use of what the back-end offers. */
 #define FEATURES                                                                                   \
     (FEATURES_MERGED | HG_BIT(HG_VIRTIO_F_VERSION_1) | HG_BIT(HG_VIRTIO_F_EVENT_IDX) |             \
      HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF) | HG_BIT(HG_VIRTIO_NET_F_CSUM) |                            \
      HG_BIT(HG_VIRTIO_NET_F_HOST_TSO4) | HG_BIT(HG_VIRTIO_NET_F_HOST_TSO6) |                       \
      HG_BIT(HG_VIRTIO_NET_F_HOST_ECN) | HG_BIT(HG_VIRTIO_NET_F_GUEST_CSUM))
 
-enum { PATH, ROLE, QUEUES, QUEUE_SIZE, OPTION_N };
+enum { PATH, ROLE, QUEUES, QUEUE_SIZE, PACKED, OPTION_N };
 
 enum { ROLE_CLIENT, ROLE_SERVER };
+enum { PACKED_ALLOW, PACKED_REQUIRE, PACKED_OFF };
 
 static const struct hg_port_option options[] = {
     [PATH] = {.name = "socket",
@@ -47,6 +51,10 @@ static const struct hg_port_option options[] = {
                     .max = HG_VU_QUEUE_SIZE_MAX,
                     .preset = 1024, /* 256 lose a burst whenever the back-end is not scheduled */
                     .help = "Descriptors, and buffers, of each queue; a power of two."},
+    [PACKED] = {.name = "packed",
+                .type = HG_OPTION_ENUM,
+                .choices = "allow|require|off",
+                .help = "Whether rings may or must be packed, which is faster with most switches."},
 };
 
 _Static_assert(HG_ARRAY_N(options) == OPTION_N, "every option has its entry");
@@ -113,6 +121,10 @@ static int open_port(struct hg_port *port, const union hg_port_value *values, st
     vu->queue_size = (uint16_t)values[QUEUE_SIZE].uint;
     vu->plan.features = FEATURES;
     vu->plan.features_needed = HG_BIT(HG_VIRTIO_F_VERSION_1);
+    if (values[PACKED].uint != PACKED_OFF)
+        vu->plan.features |= FEATURES_PACKED;
+    if (values[PACKED].uint == PACKED_REQUIRE)
+        vu->plan.features_needed |= HG_BIT(HG_VIRTIO_F_RING_PACKED);
     vu->plan.features_merged = FEATURES_MERGED;
     vu->link.loop = port->host->loop;
     vu->link.log_name = vu->log_name;

@@ -109,6 +109,14 @@ static void refuse_requests_of_the_wrong_shape(void **state)
         {HG_VHOST_GET_QUEUE_NUM, 0, 0},
         {HG_VHOST_SET_VRING_ENABLE, 8, 0},
         {HG_VHOST_NET_SET_MTU, 8, 0},
+        {HG_VHOST_SEND_RARP, 8, 0},
+        {HG_VHOST_IOTLB_MSG, 32, 0},
+        {HG_VHOST_RESET_DEVICE, 0, 0},
+        {HG_VHOST_GET_MAX_MEM_SLOTS, 0, 0},
+        {HG_VHOST_ADD_MEM_REG, 40, 1},
+        {HG_VHOST_REM_MEM_REG, 40, 1},
+        {HG_VHOST_SET_STATUS, 8, 0},
+        {HG_VHOST_GET_STATUS, 0, 0},
         {HG_VHOST_SET_MEM_TABLE, 8, 8},
     };
     static const uint8_t zeros[HG_VHOST_PAYLOAD_MAX];

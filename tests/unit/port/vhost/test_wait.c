@@ -117,6 +117,47 @@ static void keeps_parked_frames_for_buffers_to_come(void **state)
     assert_int_equal(drops(shop), 0);
 }
 
+/* Buffers that are unmapped and mapped again are away for long: frames wait for them. */
+static void keeps_what_finds_no_buffer_while_mappings_change(void **state)
+{
+    struct shop *shop = *state;
+
+    peer_post(&shop->peer, RX, 2);
+    give(shop, 2, 60);
+    answer(shop, UINT_MAX);
+    poll_once(shop);
+    assert_received(shop, 2);
+    give(shop, 5, 60);
+    assert_int_equal(parked(shop), 5);
+    peer_post(&shop->peer, RX, 6);
+    poll_once(shop);
+    answer(shop, UINT_MAX);
+    poll_once(shop);
+    assert_received(shop, 5);
+    assert_int_equal(drops(shop), 0);
+}
+
+/* Of a guest whose mappings stand still, a full ring is a full ring. */
+static void drops_what_finds_no_buffer_while_mappings_stand_still(void **state)
+{
+    struct shop *shop = *state;
+
+    post_some(shop, PEER_RING_SIZE);
+    for (unsigned i = 0; i < 64; i++) {
+        poll_once(shop);
+        answer(shop, UINT_MAX);
+    }
+    for (unsigned i = 0; i < 2000; i++) {
+        give(shop, 1, 60);
+        assert_received(shop, 1);
+        post_some(shop, 1);
+    }
+    give(shop, PEER_RING_SIZE + 7, 60);
+    assert_received(shop, PEER_RING_SIZE);
+    assert_int_equal(drop_n(shop, HG_DROP_TX_FULL), 7);
+    assert_int_equal(ever_parked(shop), 0);
+}
+
 /* A miss that nobody answers becomes a fault: its buffers go back empty, the frames take others. */
 static void takes_other_buffers_after_a_fault(void **state)
 {
@@ -273,6 +314,8 @@ int main(void)
         WAITS(keeps_long_frames_too),
         WAITS(drops_what_finds_no_room_by_name),
         WAITS(keeps_parked_frames_for_buffers_to_come),
+        WAITS(keeps_what_finds_no_buffer_while_mappings_change),
+        WAITS(drops_what_finds_no_buffer_while_mappings_stand_still),
         WAITS(takes_other_buffers_after_a_fault),
         WAITS(counts_what_is_parked_when_the_ring_stops),
         WAITS(keeps_what_is_parked_over_a_pause),

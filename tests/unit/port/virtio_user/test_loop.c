@@ -27,8 +27,9 @@ struct place {
     struct hg_port_host host;
     char dir[64];
     char path[96];
-    struct hg_port guest; /* virtio-user */
-    struct hg_port back;  /* vhost-user */
+    struct hg_port guest;                                     /* virtio-user */
+    enum { PACKED_ALLOW, PACKED_REQUIRE, PACKED_OFF } packed; /* of the guest */
+    struct hg_port back;                                      /* vhost-user */
     unsigned changes_n;
     struct hg_burst *burst;
 };
@@ -67,6 +68,7 @@ static void open_guest(struct place *place, bool server, unsigned pair_n, unsign
     option_value(driver, values, "role")->uint = server;
     option_value(driver, values, "queues")->uint = pair_n;
     option_value(driver, values, "queue_size")->uint = queue_size;
+    option_value(driver, values, "packed")->uint = place->packed;
     place->guest = (struct hg_port){.name = "guest", .id = 2, .host = &place->host};
     if (hg_virtio_user_driver.open(&place->guest, values, &err) != 0)
         fail_msg("%s", err.text);
@@ -241,6 +243,27 @@ static void guest_connects(void **state)
     pass_both_ways(place, 1);
 }
 
+static void either_format(void **state)
+{
+    static const unsigned formats[] = {PACKED_ALLOW, PACKED_OFF};
+    struct place *place = *state;
+
+    open_back(place, false, 1);
+    for (unsigned i = 0; i < HG_ARRAY_N(formats); i++) {
+        struct hg_port_status status;
+
+        place->packed = formats[i];
+        open_guest(place, false, 1, 256);
+        wait_for(place, "up");
+        hg_virtio_user_driver.status(&place->guest, &status);
+        if (formats[i] == PACKED_OFF)
+            assert_null(strstr(status.peer_features, "ring_packed"));
+        pass(place, place->guest.txq[0], place->back.rxq[0]);
+        pass(place, place->back.txq[0], place->guest.rxq[0]);
+        hg_virtio_user_driver.close(&place->guest);
+    }
+}
+
 static void guest_listens(void **state)
 {
     struct place *place = *state;
@@ -348,8 +371,10 @@ static void refuses_odd_sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(guest_connects),      CASE(guest_listens), CASE(as_many_pairs_as_both_have),
-        CASE(back_end_comes_back), CASE(wakes_up),      CASE(refuses_odd_sizes),
+        CASE(guest_connects),      CASE(either_format),
+        CASE(guest_listens),       CASE(as_many_pairs_as_both_have),
+        CASE(back_end_comes_back), CASE(wakes_up),
+        CASE(refuses_odd_sizes),
     };
 
     return cmocka_run_group_tests_name("virtio-user against vhost-user", tests, NULL, NULL);
