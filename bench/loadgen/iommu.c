@@ -39,6 +39,7 @@ int iommu_init(struct iommu *iommu, struct hg_vhost_front *front, uint32_t windo
     *iommu = (struct iommu){
         .front = front,
         .page_bytes = page_bytes,
+        .in_flight_max = HG_VHOST_FRONT_IOTLB_MAX,
         .slot_bits = IOVA_BITS - bits,
         .window_n = UINT32_C(1) << bits,
         .idle_n = UINT32_C(1) << bits,
@@ -82,6 +83,13 @@ uint32_t iommu_map(struct iommu *iommu, uint64_t user_addr, uint64_t bytes)
 void iommu_release(struct iommu *iommu, uint32_t window)
 {
     iommu->idle[(iommu->idle_first + iommu->idle_n++) & (iommu->window_n - 1)] = window;
+}
+
+unsigned iommu_room(const struct iommu *iommu)
+{
+    unsigned in_flight = HG_VHOST_FRONT_IOTLB_MAX - hg_vhost_front_iotlb_room(iommu->front);
+
+    return in_flight < iommu->in_flight_max ? iommu->in_flight_max - in_flight : 0;
 }
 
 uint64_t iommu_unmap(struct iommu *iommu, uint32_t index)

@@ -28,7 +28,9 @@ static const char usage[] =
     "  --iommu MODE       off, static (all is mapped) or dynamic (each buffer for one use) (off)\n"
     "  --page 4K|2M       a page for each buffer, scattered in the guest's memory\n"
     "  --live-pages N     buffers of both rings together then (512)\n"
+    "  --in-flight N      dynamic: invalidations under way on one port, 1 as in QEMU (256)\n"
     "  --check-unmapped   dynamic: whether pages change after they were unmapped\n"
+    "  --window N         frames under way in one direction (no limit)\n"
     "  --verify           write and compare every byte\n"
     "  --latency          single frames instead of load\n"
     "  --interval-us N    between them (1000)\n"
@@ -127,6 +129,8 @@ enum {
     OPT_PAGE,
     OPT_LIVE_PAGES,
     OPT_CHECK_UNMAPPED,
+    OPT_IN_FLIGHT,
+    OPT_WINDOW,
     OPT_HELP,
 };
 
@@ -149,6 +153,8 @@ static const struct option long_options[] = {
     {"iommu", required_argument, NULL, OPT_IOMMU},
     {"page", required_argument, NULL, OPT_PAGE},
     {"live-pages", required_argument, NULL, OPT_LIVE_PAGES},
+    {"in-flight", required_argument, NULL, OPT_IN_FLIGHT},
+    {"window", required_argument, NULL, OPT_WINDOW},
     {"check-unmapped", no_argument, NULL, OPT_CHECK_UNMAPPED},
     {"help", no_argument, NULL, OPT_HELP},
     {0},
@@ -212,6 +218,13 @@ static void take_option(struct options *options, struct port *ports, unsigned *p
     case OPT_LIVE_PAGES:
         options->port.live_pages =
             (uint32_t)number("--live-pages", optarg, 4 * BATCH_N, LIVE_PAGES_MAX);
+        break;
+    case OPT_IN_FLIGHT:
+        options->port.in_flight_max =
+            (uint32_t)number("--in-flight", optarg, 1, HG_VHOST_FRONT_IOTLB_MAX);
+        break;
+    case OPT_WINDOW:
+        options->window = (uint32_t)number("--window", optarg, 1, 1 << 20);
         break;
     case OPT_CHECK_UNMAPPED:
         options->port.watch = true;

@@ -242,6 +242,8 @@ static int place_rings(struct port *port, struct layout *layout, const uint64_t 
                         port->rx.buffer_n + port->tx.buffer_n + RING_WINDOWS_N, options->page_bytes,
                         &layout->random);
     }
+    if (options->in_flight_max != 0)
+        port->iommu.in_flight_max = options->in_flight_max;
     if (rc == 0)
         rc = place_ring(port, layout, &port->rx, options->queue_size, 0, at[0]);
     if (rc == 0)

@@ -345,7 +345,9 @@ int hg_vhost_front_run(struct hg_vhost_front *front, struct hg_err *err)
             return rc;
         rc = advance(front, err);
     }
-    return rc == 0 ? front_iommu_run(front, err) : rc;
+    if (rc == 0)
+        rc = front_iommu_run(front, err);
+    return rc == 0 ? hg_vhost_flush(&front->conn, err) : rc;
 }
 
 int hg_vhost_front_start(struct hg_vhost_front *front, int fd,

@@ -1,6 +1,6 @@
 /*
  * A guest and its front-end that attack through the virtual IOMMU, with traffic on the stage. What a single
- * message leads to is tested without a worker in tests/unit/port/vhost/test_iommu.c; the IOTLB against a
+ * message leads to is tested without a worker in tests/unit/port/vhost/test_iommu_refuse.c; the IOTLB against a
  * model in tests/unit/iommu/.
  *
  * What was acknowledged as unmapped is made inaccessible in our own mapping at that moment: whoever
@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "attack/stage.h"
+#include "base/clock.h"
 #include "port/vhost/state.h"
 
 enum { PAGE = 4096, WRITE = HG_DESC_F_WRITE };
@@ -135,6 +136,18 @@ static void chat(unsigned n)
     peer_kick(victim(), GUEST_TX);
 }
 
+/* `n` rounds, or as long as HG_STRESS_S says, in seconds. */
+static bool goes_on(unsigned round, unsigned n)
+{
+    static uint64_t begun_ns;
+    const char *wanted = getenv("HG_STRESS_S");
+
+    if (round == 0)
+        begun_ns = hg_now_ns();
+    return wanted == NULL ? round < n
+                          : hg_now_ns() - begun_ns < strtoull(wanted, NULL, 10) * HG_NS_PER_S;
+}
+
 static void everything_taken_away_in_mid_burst(void **state)
 {
     static const struct {
@@ -143,7 +156,7 @@ static void everything_taken_away_in_mid_burst(void **state)
 
     (void)state;
     begin();
-    for (unsigned round = 0; round < 200; round++) {
+    for (unsigned round = 0; goes_on(round, 200); round++) {
         chat(16);
         assert_true(peer_unmap(attacker(), all[round % HG_ARRAY_N(all)].iova,
                                all[round % HG_ARRAY_N(all)].size));
@@ -172,7 +185,7 @@ static void one_page_taken_away_in_mid_burst(void **state)
 
     (void)state;
     begin();
-    for (unsigned round = 0; round < 300; round++) {
+    for (unsigned round = 0; goes_on(round, 300); round++) {
         uint8_t *host;
 
         offset = PEER_HALF_BYTES + (uint64_t)(round % 512 + 256) * PAGE;
@@ -308,8 +321,9 @@ static void misses_that_nobody_answers(void **state)
 
     (void)state;
     begin();
-    for (uint16_t i = 0; i < PEER_RING_SIZE; i++) {
-        uint64_t addr = NOWHERE + (uint64_t)i * 977 * PAGE;
+    for (unsigned k = 0; k < PEER_RING_SIZE; k++) {
+        uint64_t addr = NOWHERE + (uint64_t)k * 977 * PAGE;
+        uint16_t i = (uint16_t)k;
 
         peer_write_desc(attacker(), GUEST_TX, i, (struct hg_desc){addr, 1000, 0, 0});
         peer_push_avail(attacker(), GUEST_TX, i);
