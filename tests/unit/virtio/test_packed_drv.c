@@ -182,6 +182,20 @@ static uint32_t next(uint32_t *random)
     return *random >> 8;
 }
 
+/* Makes chains of one to five descriptors available, often as many as fit. */
+static void publish_some(struct device *d, uint32_t *random)
+{
+    while (d->drv.free_n != 0 && next(random) % 8 != 0) {
+        unsigned n = 1 + next(random) % hg_min_u32(d->drv.free_n, 5);
+
+        if (n == 1)
+            add(d, 1, 1500);
+        else
+            add_chain(d, n, 1500);
+    }
+    hg_drv_publish(&d->drv);
+}
+
 /* Chains of all lengths come back in any order, over thousands of laps and the wrap of the positions. */
 static void completion_out_of_order(void **state)
 {
@@ -196,15 +210,7 @@ static void completion_out_of_order(void **state)
         struct hg_drv_used used[NUM];
         unsigned back_n;
 
-        while (d.drv.free_n != 0 && next(&random) % 8 != 0) {
-            unsigned n = 1 + next(&random) % hg_min_u32(d.drv.free_n, 5);
-
-            if (n == 1)
-                add(&d, 1, 1500);
-            else
-                add_chain(&d, n, 1500);
-        }
-        hg_drv_publish(&d.drv);
+        publish_some(&d, &random);
         while (take(&d, &held[held_n]))
             outstanding += held[held_n++].n;
         assert_int_equal(outstanding, NUM - d.drv.free_n);
@@ -237,15 +243,7 @@ static void batches_in_order(void **state)
         struct chain taken[NUM];
         unsigned taken_n = 0, batch_n, descs_n = 0, back_n = 0;
 
-        while (d.drv.free_n != 0 && next(&random) % 8 != 0) {
-            unsigned n = 1 + next(&random) % hg_min_u32(d.drv.free_n, 4);
-
-            if (n == 1)
-                add(&d, 1, 1500);
-            else
-                add_chain(&d, n, 1500);
-        }
-        hg_drv_publish(&d.drv);
+        publish_some(&d, &random);
         while (take(&d, &taken[taken_n]))
             taken_n++;
         for (unsigned at = 0; at < taken_n; at += batch_n) {
