@@ -116,7 +116,7 @@ class VmTest(unittest.TestCase):
 
     def check_traffic(self, one, two, stream_bytes=8 * MIB):
         """All kinds of traffic, both ways, every byte and every frame checked."""
-        accounts = Accounts(self.bench, one, two)
+        accounts = Accounts(self.bench, *self.bench.guests)
         for sender, receiver in ((one, two), (two, one)):
             self.check_ping(sender, receiver.ipv4)
             self.check_ping(sender, receiver.ipv6)
