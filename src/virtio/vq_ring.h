@@ -19,7 +19,7 @@ static inline bool vq_find_block(struct hg_vq_dev *ring, uint64_t addr, uint32_t
 {
     struct hg_iotlb_block block;
 
-    if (hg_likely(hg_iotlb_find(ring->space->iotlb, addr, &block))) {
+    if (hg_likely(hg_iotlb_find_quick(ring->space->iotlb, addr, &block))) {
         uint64_t offset = addr - block.base;
 
         *host = block.host + offset;
