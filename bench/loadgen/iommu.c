@@ -39,6 +39,7 @@ int iommu_init(struct iommu *iommu, struct hg_vhost_front *front, uint32_t windo
     *iommu = (struct iommu){
         .front = front,
         .page_bytes = page_bytes,
+        .in_flight_max = HG_VHOST_FRONT_IOTLB_MAX,
         .slot_bits = IOVA_BITS - bits,
         .window_n = UINT32_C(1) << bits,
         .idle_n = UINT32_C(1) << bits,
@@ -82,6 +83,13 @@ uint32_t iommu_map(struct iommu *iommu, uint64_t user_addr, uint64_t bytes)
 void iommu_release(struct iommu *iommu, uint32_t window)
 {
     iommu->idle[(iommu->idle_first + iommu->idle_n++) & (iommu->window_n - 1)] = window;
+}
+
+unsigned iommu_room(const struct iommu *iommu)
+{
+    unsigned in_flight = HG_VHOST_FRONT_IOTLB_MAX - hg_vhost_front_iotlb_room(iommu->front);
+
+    return in_flight < iommu->in_flight_max ? iommu->in_flight_max - in_flight : 0;
 }
 
 uint64_t iommu_unmap(struct iommu *iommu, uint32_t index)
@@ -159,6 +167,11 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static double to_us(uint64_t ns)
+{
+    return (double)ns / 1e3;
+}
+
 void iommu_print_latency(struct iommu *iommu, struct iommu *other)
 {
     size_t n = hg_min_u64(other->ack_n, SAMPLES_MAX - iommu->ack_n);
@@ -176,6 +189,5 @@ void iommu_print_latency(struct iommu *iommu, struct iommu *other)
     for (size_t i = 0; i < n; i++)
         sum_ns += ns[i];
     printf("{\"mean\": %.2f, \"median\": %.2f, \"p99\": %.2f, \"max\": %.2f}",
-           (double)sum_ns / (double)n / 1e3, (double)ns[n / 2] / 1e3,
-           (double)ns[n * 99 / 100] / 1e3, (double)ns[n - 1] / 1e3);
+           to_us(sum_ns) / (double)n, to_us(ns[n / 2]), to_us(ns[n * 99 / 100]), to_us(ns[n - 1]));
 }

@@ -33,8 +33,9 @@ struct window {
 struct iommu {
     struct hg_vhost_front *front;
     uint64_t page_bytes;
-    unsigned slot_bits; /* log2 of the bytes of a slot */
-    uint32_t window_n;  /* a power of two */
+    unsigned in_flight_max; /* messages that may wait for acknowledgement when one is added */
+    unsigned slot_bits;     /* log2 of the bytes of a slot */
+    uint32_t window_n;      /* a power of two */
     struct window *window;
     uint32_t *idle; /* windows without a mapping, a FIFO */
     uint32_t idle_first;
@@ -62,7 +63,10 @@ void iommu_free(struct iommu *iommu);
  * returns the window, of which there must be one idle. */
 uint32_t iommu_map(struct iommu *iommu, uint64_t user_addr, uint64_t bytes);
 
-/* Unmaps a window and tells the back-end; there must be room (hg_vhost_front_iotlb_room()). Returns the
+/* How many windows may be unmapped now. */
+unsigned iommu_room(const struct iommu *iommu);
+
+/* Unmaps a window and tells the back-end; there must be room. Returns the
  * number to ask iommu_acked() for: never acknowledged if the session is broken, as iommu_run() will say. */
 uint64_t iommu_unmap(struct iommu *iommu, uint32_t window);
 

@@ -235,6 +235,7 @@ static int run(struct port *ports, const struct options *options, struct hg_err 
 
         frame_kind_init(&kind, options->port.frame_bytes, options->port.tso, options->verify, i);
         stream_init(&streams[i], &ports[i], &ports[1 - i], &kind, options->mac_n);
+        streams[i].window = options->window;
     }
     rc = ports_attach(ports, 2, ns_of(options->timeout_s), err);
     if (rc != 0)

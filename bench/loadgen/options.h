@@ -11,6 +11,7 @@ struct options {
     bool verify;
     bool latency;
     uint32_t mac_n;
+    uint32_t window; /* frames under way in one direction; 0: no limit */
     unsigned dir_n;
     int cpu;
     double seconds;

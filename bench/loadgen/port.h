@@ -25,6 +25,7 @@ struct port_options {
     uint64_t page_bytes;
     uint32_t live_pages;
     enum iommu_mode iommu;
+    uint32_t in_flight_max; /* invalidations under way: IOMMU_DYNAMIC */
     bool watch; /* whether pages are written to that have been unmapped: IOMMU_DYNAMIC */
 };
 

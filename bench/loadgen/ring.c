@@ -108,8 +108,7 @@ void ring_post(struct ring *ring, unsigned n)
 static void unmap_used(struct ring *ring)
 {
     struct hg_drv_used used[BATCH_N];
-    unsigned room = hg_vhost_front_iotlb_room(ring->iommu->front);
-    unsigned n = hg_drv_reap(&ring->drv, used, hg_min_u32(room, BATCH_N));
+    unsigned n = hg_drv_reap(&ring->drv, used, hg_min_u32(iommu_room(ring->iommu), BATCH_N));
 
     for (unsigned i = 0; i < n; i++) {
         uint32_t buffer = ring->buffer_of[used[i].id];

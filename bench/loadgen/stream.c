@@ -1,5 +1,6 @@
 #include "stream.h"
 
+#include "base/clock.h"
 #include "base/shm.h"
 
 /* Used buffers that have been taken, one after the other. */
@@ -19,12 +20,35 @@ void stream_init(struct stream *stream, struct port *from, struct port *to,
         frame_prepare(kind, ring_at(tx, i));
 }
 
+/* Whether n more frames may be under way. */
+static bool window_has(struct stream *stream, unsigned n)
+{
+    uint32_t under_way = stream->seq - stream->expected_seq;
+    uint64_t now_ns;
+
+    if (stream->window == 0 || under_way + n <= stream->window) {
+        stream->stalled_ns = 0;
+        return true;
+    }
+    now_ns = hg_now_ns();
+    if (stream->stalled_ns == 0 || under_way != stream->stalled_n) {
+        stream->stalled_ns = now_ns;
+        stream->stalled_n = under_way;
+    } else if (now_ns - stream->stalled_ns > STALL_NS) {
+        stream->counts.advanced += under_way;
+        stream->expected_seq = stream->seq;
+    }
+    return false;
+}
+
 unsigned stream_send(struct stream *stream, unsigned n)
 {
     struct ring *tx = &stream->from->tx;
     uint32_t bytes = HG_NET_HDR_BYTES + stream->kind.bytes;
     struct hg_drv_buf bufs[BATCH_N];
 
+    if (!window_has(stream, n))
+        return 0;
     if (ring_ready(tx) < n)
         ring_reclaim(tx);
     if (ring_ready(tx) < n)

@@ -21,7 +21,9 @@ from .process import LabError
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GUEST_SOURCES = os.path.join(REPO, "demo", "guest")
-PROBE = os.path.join(GUEST_SOURCES, "probe.c")
+PROBE = [
+    os.path.join(GUEST_SOURCES, name) for name in ("probe.c", "probe_ping.c", "probe_stream.c")
+]
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 
 # Modules by name; what they depend on is read from the modules themselves.
@@ -76,7 +78,7 @@ def build(folder=None, say=lambda text: None, extra=Extra("plain")):
     archive.device("dev/console", 5, 1)
     archive.program("init", os.path.join(GUEST_SOURCES, "init"))
     archive.program("bin/busybox", program("busybox"))
-    for name, files in dict(extra.sources, probe=[PROBE]).items():
+    for name, files in dict(extra.sources, probe=PROBE).items():
         archive.program("bin/" + name, compile_static(folder, name, files))
     for name in PROGRAMS + tuple(extra.programs):
         path = program(name)

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum {
-    HG_HIST_SUB_BITS = 3,                                         /* 8 buckets for each power of two */
+    HG_HIST_SUB_BITS = 3, /* 8 buckets for each power of two */
     HG_HIST_BUCKETS_N = (64 - HG_HIST_SUB_BITS + 1) << HG_HIST_SUB_BITS,
 };
 

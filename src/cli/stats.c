@@ -135,16 +135,15 @@ static void print_iommus(const struct view *view)
     const char *name;
     json_t *port;
 
-    hg_table_head(&table, view->before
-                              ? "port|iommu|>entries|>hits/s|>ahead/s|>misses/s|>parked/s|"
-                                ">faults/s|>invalid./s|>ack us|>p99|>max"
-                              : "port|iommu|>entries|>hits|>ahead|>misses|>parked|>faults|"
-                                ">invalid.|>ack us|>p99|>max");
+    hg_table_head(&table, view->before ? "port|iommu|>entries|>hits/s|>ahead/s|>misses/s|>parked/s|"
+                                         ">faults/s|>invalid./s|>ack us|>p99|>max"
+                                       : "port|iommu|>entries|>hits|>ahead|>misses|>parked|>faults|"
+                                         ">invalid.|>ack us|>p99|>max");
     json_object_foreach(json_object_get(view->now, "ports"), name, port)
     {
         const json_t *iommu = json_object_get(port, "iommu");
-        const json_t *before = json_object_get(
-            json_object_get(json_object_get(view->before, "ports"), name), "iommu");
+        const json_t *before =
+            json_object_get(json_object_get(json_object_get(view->before, "ports"), name), "iommu");
         bool active = json_is_true(json_object_get(iommu, "active"));
 
         if (!active && hg_field_number(iommu, "misses") == 0) {

@@ -149,10 +149,10 @@ static void iommus(const struct hg_switch *sw, struct hg_text *text)
         const struct hg_port_iommu iommu = iommu_of(entry);
 
         for (unsigned kind = 0; kind < HG_IOMMU_FAULT_N; kind++) {
-            hg_text_add(
-                text, "headgate_port_iommu_faults_total{port=\"%s\",kind=\"%s\"} %" PRIu64 "\n",
-                entry->port.name, hg_iommu_fault_name((enum hg_iommu_fault)kind),
-                iommu.faults[kind]);
+            hg_text_add(text,
+                        "headgate_port_iommu_faults_total{port=\"%s\",kind=\"%s\"} %" PRIu64 "\n",
+                        entry->port.name, hg_iommu_fault_name((enum hg_iommu_fault)kind),
+                        iommu.faults[kind]);
         }
     }
     head(text, "port", "iommu_invalidation_ack_seconds", "gauge",

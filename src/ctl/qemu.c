@@ -60,8 +60,8 @@ bool hg_qemu_arguments(const struct hg_spec *spec, char *text, size_t n)
         "-m 1G\n-object memory-backend-memfd,id=mem,size=1G,share=on\n-machine %smemory-backend=mem\n%s"
         "-chardev %ssocket,id=chr-%s,path=%s,%s%s\n-netdev vhost-user,id=net-%s,chardev=chr-%s\n"
         "-device virtio-net-pci,netdev=net-%s,mac=52:54:%02x:%02x:%02x:%02x%s",
-        behind ? "q35," : "",
-        behind ? "-device intel-iommu,intremap=off,device-iotlb=on\n" : "", shell, spec->name, path, mode, shell, spec->name, spec->name, spec->name, hash >> 24,
+        behind ? "q35," : "", behind ? "-device intel-iommu,intremap=off,device-iotlb=on\n" : "",
+        shell, spec->name, path, mode, shell, spec->name, spec->name, spec->name, hash >> 24,
         hash >> 16 & 0xff, hash >> 8 & 0xff, hash & 0xff,
         behind ? ",disable-legacy=on,iommu_platform=on,ats=on" : "");
 

@@ -252,11 +252,10 @@ static json_t *port_stats(const struct hg_switch_port *entry)
 
     entry->port.driver->status(&entry->port, &status);
     hg_totals_of(&entry->port, &rx, &tx);
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "type",
-                     entry->port.driver->type, "bridge", hg_bridge_name(entry->bridge), "state",
-                     status.state, "rx", direction(&rx, "replicated"), "tx",
-                     direction(&tx, "segmented"), "drops", drops(&rx, &tx), "queues", queues(entry),
-                     "iommu", iommu_report(&entry->port));
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "type", entry->port.driver->type,
+                     "bridge", hg_bridge_name(entry->bridge), "state", status.state, "rx",
+                     direction(&rx, "replicated"), "tx", direction(&tx, "segmented"), "drops",
+                     drops(&rx, &tx), "queues", queues(entry), "iommu", iommu_report(&entry->port));
 }
 
 static json_t *worker_stats(const struct hg_switch *sw, unsigned index)

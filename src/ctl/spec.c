@@ -379,12 +379,15 @@ int hg_spec_amend(struct hg_spec *spec, const struct hg_spec *from,
     char texts[HG_SPEC_OPTIONS_MAX][64];
     const struct hg_mark nowhere = {.line = 0};
     struct hg_mark at;
-    size_t all_n = n;
+    size_t all_n = 0;
 
     if (find(changes, n, "type")) {
         return hg_err_set(err, EINVAL, "type: a port keeps its type; expected one of its options");
     }
-    memcpy(settings, changes, n * sizeof(*changes));
+    while (all_n < n) {
+        settings[all_n] = changes[all_n];
+        all_n++;
+    }
     settings[all_n++] = (struct hg_setting){.key = "type", .text = from->driver->type};
     if (!find(changes, n, "bridge")) {
         settings[all_n++] = (struct hg_setting){.key = "bridge", .text = from->bridge};

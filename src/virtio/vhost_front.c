@@ -273,8 +273,11 @@ static int take_features(struct hg_vhost_front *front, uint64_t offered, struct 
 
 static int take_protocol(struct hg_vhost_front *front, uint64_t offered, struct hg_err *err)
 {
-    front->protocol = offered & (front_iommu_agreed(front) ? PROTOCOL_WANTED | FRONT_IOMMU_PROTOCOL
-                                                           : PROTOCOL_WANTED);
+    uint64_t wanted = PROTOCOL_WANTED;
+
+    if (front_iommu_agreed(front))
+        wanted |= FRONT_IOMMU_PROTOCOL;
+    front->protocol = offered & wanted;
     return front_iommu_open(front, err);
 }
 
@@ -345,7 +348,9 @@ int hg_vhost_front_run(struct hg_vhost_front *front, struct hg_err *err)
             return rc;
         rc = advance(front, err);
     }
-    return rc == 0 ? front_iommu_run(front, err) : rc;
+    if (rc == 0)
+        rc = front_iommu_run(front, err);
+    return rc == 0 ? hg_vhost_flush(&front->conn, err) : rc;
 }
 
 int hg_vhost_front_start(struct hg_vhost_front *front, int fd,

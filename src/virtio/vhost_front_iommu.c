@@ -91,7 +91,7 @@ int hg_vhost_front_iotlb(struct hg_vhost_front *front, const struct hg_vhost_iot
     if (hg_vhost_front_iotlb_room(front) == 0)
         return hg_err_set(err, EAGAIN, "%d IOTLB messages are not acknowledged",
                           HG_VHOST_FRONT_IOTLB_MAX);
-    rc = hg_vhost_send(&front->conn, &msg, NULL, 0, err);
+    rc = hg_vhost_queue(&front->conn, &msg, err);
     if (rc == 0)
         front->iommu.sent_n++;
     return rc;

@@ -12,32 +12,48 @@
 /* For functions that exist once for each value of a constant parameter. */
 #define VQ_SPECIALISED static inline __attribute__((always_inline))
 
-/* hg_space_at() for a buffer that most probably lies in one block of the IOTLB, and in another one than the
- * last buffer: no hint is asked or left. */
-static inline bool vq_find_block(struct hg_vq_dev *ring, uint64_t addr, uint32_t len,
-                                 enum hg_perm perm, uint8_t **host)
+enum { VQ_LARGE_TABLE = 1024 }; /* buckets of an IOTLB: more than stay near the processor */
+
+/* The table of the IOTLB if there is one and all its blocks are pages, which is when it is worth a look of
+ * its own. */
+static inline const struct hg_iotlb_table *vq_pages(const struct hg_vq_dev *ring)
 {
-    struct hg_iotlb_block block;
+    const struct hg_iotlb *iotlb = ring->space->iotlb;
+    const struct hg_iotlb_table *table;
 
-    if (hg_likely(hg_iotlb_find_quick(ring->space->iotlb, addr, &block))) {
-        uint64_t offset = addr - block.base;
+    if (iotlb == NULL)
+        return NULL;
+    table = hg_qsbr_read(&iotlb->table);
+    return atomic_load_explicit(&table->classes, memory_order_relaxed) == 1u << HG_IOTLB_4K ? table
+                                                                                            : NULL;
+}
 
-        *host = block.host + offset;
-        if (hg_likely(len <= block.size - offset && (block.perm & perm) != 0))
-            return true;
-    }
-    return hg_space_at(ring->space, &ring->hint, addr, len, perm, host) == len;
+/* hg_space_at() for a buffer that most probably lies in one page, and in another one than the last buffer: no
+ * hint is asked or left. */
+static inline bool vq_find_page(const struct hg_iotlb_table *pages, const struct vq_slot *slot,
+                                enum hg_perm perm, uint8_t **host)
+{
+    uint64_t offset = slot->addr % HG_IOTLB_GRANULE;
+    unsigned granted;
+
+    if (hg_unlikely(slot->len > HG_IOTLB_GRANULE - offset ||
+                    !hg_iotlb_table_find_first(pages, slot->addr, HG_IOTLB_4K, &granted, host) ||
+                    (granted & perm) == 0))
+        return false;
+    *host += offset;
+    return true;
 }
 
 /* Translates the buffer of a slot, with hints at its first two lines. */
-static inline void vq_translate(struct hg_vq_dev *ring, bool iotlb, struct vq_slot *slot,
-                                enum hg_perm perm)
+static inline void vq_translate(struct hg_vq_dev *ring, const struct hg_iotlb_table *pages,
+                                struct vq_slot *slot, enum hg_perm perm)
 {
     uint8_t *host;
 
-    slot->simple = slot->simple && (iotlb ? vq_find_block(ring, slot->addr, slot->len, perm, &host)
-                                          : hg_space_at(ring->space, &ring->hint, slot->addr,
-                                                        slot->len, perm, &host) == slot->len);
+    slot->simple =
+        slot->simple &&
+        ((pages != NULL && hg_likely(vq_find_page(pages, slot, perm, &host))) ||
+         hg_space_at(ring->space, &ring->hint, slot->addr, slot->len, perm, &host) == slot->len);
     if (hg_unlikely(!slot->simple))
         return;
     if (perm == HG_PERM_WRITE) {
@@ -50,39 +66,45 @@ static inline void vq_translate(struct hg_vq_dev *ring, bool iotlb, struct vq_sl
     slot->host = host;
 }
 
+/* Looks at the entry that is `i`-th from last_avail, at position `at`. False when there is none. */
+VQ_SPECIALISED bool vq_look(const struct hg_vq_dev *ring, bool packed, uint16_t at, uint16_t plain,
+                            struct vq_slot *slot)
+{
+    if (packed)
+        return packed_look(ring, at, plain, slot);
+    split_look(ring, plain, slot);
+    return true;
+}
+
 /*
  * Looks at up to `want` entries from last_avail on, at most HG_BURST_N, and returns how many are there. Each
- * pass starts the transfers that the next one waits for: heads, in a split ring; descriptors; with an
+ * pass starts the transfers that the next one waits for: heads, in a split ring; descriptors; with a large
  * IOTLB, its lines; the buffers.
  */
 VQ_SPECIALISED unsigned vq_look_ahead(struct hg_vq_dev *ring, bool packed, struct vq_slot *slot,
                                       unsigned want, enum hg_perm perm)
 {
     const uint16_t plain = perm == HG_PERM_WRITE ? HG_DESC_F_WRITE : 0;
-    const struct hg_iotlb *iotlb = ring->space->iotlb;
+    const struct hg_iotlb_table *pages = vq_pages(ring);
+    const bool large = pages != NULL && hg_iotlb_buckets_n(pages) > VQ_LARGE_TABLE;
     uint16_t at = ring->last_avail;
     unsigned n;
 
     if (hg_unlikely(vq_broken(ring)))
         return 0;
-    n = packed ? want : split_look_heads(ring, slot, want);
-    for (unsigned i = 0; i < n; i++) {
-        if (!packed) {
-            split_look(ring, plain, &slot[i]);
-        } else if (packed_look(ring, at, plain, &slot[i])) {
-            at = (uint16_t)(at + slot[i].desc_n);
-            if (hg_unlikely(slot[i].desc_n == 0))
-                n = i + 1; /* nobody knows what comes behind it */
-        } else {
-            n = i;
-            break;
-        }
-        if (iotlb == NULL)
-            vq_translate(ring, false, &slot[i], perm);
+    want = packed ? want : split_look_heads(ring, slot, want);
+    for (n = 0; n < want && vq_look(ring, packed, at, plain, &slot[n]); n++) {
+        at = (uint16_t)(at + slot[n].desc_n);
+        if (large)
+            hg_iotlb_table_expect(pages, slot[n].addr, HG_IOTLB_4K);
+        else
+            vq_translate(ring, pages, &slot[n], perm);
+        if (hg_unlikely(slot[n].desc_n == 0))
+            want = n + 1; /* nobody knows where the next one begins */
     }
-    if (iotlb != NULL)
+    if (large)
         for (unsigned i = 0; i < n; i++)
-            vq_translate(ring, true, &slot[i], perm);
+            vq_translate(ring, pages, &slot[i], perm);
     return n;
 }
 

@@ -5,6 +5,7 @@
 """
 
 import resource
+import shutil
 import socket
 import threading
 import time
@@ -125,6 +126,13 @@ def changes_options():
             assert 400 <= got[0] < 500 and status in (None, got[0]), (path, body, got)
             assert sentence in (None, got[1]["error"]), (path, body, got)
         assert daemon.get("/v1/ports/vm1") == port
+        # One that can be opened neither anew nor as it was.
+        (daemon.directory / "sub").mkdir()
+        assert daemon.add("vm4", socket=str(daemon.directory / "sub" / "s"))[0] == 201
+        shutil.rmtree(daemon.directory / "sub")
+        status, body = daemon.ask("PATCH", "/v1/ports/vm4", {"queues": 1})
+        assert 400 <= status < 500 and body["error"].endswith(
+            "; the port is gone, since it cannot be opened as it was either"), body
         assert daemon.names() == ["vm1", "vm2", "vm3"]
         assert daemon.get("/v1/bridges")[0]["ports"].count("vm1") == 1
 

@@ -88,7 +88,7 @@ static void transmit_across_the_edge(void **state)
     (void)state;
     make_frame(frame, sizeof(frame), 8);
     split_memory();
-    for (uint16_t i = 0; i < HG_ARRAY_N(before); i++) {
+    for (unsigned i = 0; i < HG_ARRAY_N(before); i++) {
         static const struct hg_net_hdr none;
         uint64_t addr = EDGE - before[i];
         const uint8_t *got;
@@ -97,9 +97,9 @@ static void transmit_across_the_edge(void **state)
         write_at(addr, &none, sizeof(none));
         write_at(addr + sizeof(none), frame, sizeof(frame));
         peer_post(victim(), GUEST_RX, 1);
-        peer_write_desc(attacker(), GUEST_TX, i,
+        peer_write_desc(attacker(), GUEST_TX, (uint16_t)i,
                         (struct hg_desc){addr, sizeof(none) + sizeof(frame), 0, 0});
-        peer_push_avail(attacker(), GUEST_TX, i);
+        peer_push_avail(attacker(), GUEST_TX, (uint16_t)i);
         stage_until_taken(&stage, ATTACKER, GUEST_TX);
         got = peer_receive(victim(), GUEST_RX, &len);
         assert_non_null(got);
@@ -119,14 +119,14 @@ static void receive_across_the_edge(void **state)
     make_frame(frame, sizeof(frame), 9);
     split_memory();
     memset(attacker()->mem + EDGE - 1000, 0xee, 1000 + 4096 + 2000);
-    for (uint16_t i = 0; i < HG_ARRAY_N(before); i++) {
+    for (unsigned i = 0; i < HG_ARRAY_N(before); i++) {
         uint64_t addr = EDGE - before[i];
 
         for (size_t k = 0; k < 2000; k++)
             *at(EDGE - 1000 + k) = 0xee;
-        peer_write_desc(attacker(), GUEST_RX, i,
+        peer_write_desc(attacker(), GUEST_RX, (uint16_t)i,
                         (struct hg_desc){addr, HG_NET_HDR_BYTES + sizeof(frame), WRITE, 0});
-        peer_push_avail(attacker(), GUEST_RX, i);
+        peer_push_avail(attacker(), GUEST_RX, (uint16_t)i);
         peer_transmit(victim(), GUEST_TX, frame, sizeof(frame));
         stage_until_taken(&stage, VICTIM, GUEST_TX);
         for (size_t k = 0; k < sizeof(frame); k++)

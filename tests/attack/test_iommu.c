@@ -1,6 +1,6 @@
 /*
  * A guest and its front-end that attack through the virtual IOMMU, with traffic on the stage. What a single
- * message leads to is tested without a worker in tests/unit/port/vhost/test_iommu.c; the IOTLB against a
+ * message leads to is tested without a worker in tests/unit/port/vhost/test_iommu_refuse.c; the IOTLB against a
  * model in tests/unit/iommu/.
  *
  * What was acknowledged as unmapped is made inaccessible in our own mapping at that moment: whoever
@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "attack/stage.h"
+#include "base/clock.h"
 #include "port/vhost/state.h"
 
 enum { PAGE = 4096, WRITE = HG_DESC_F_WRITE };
@@ -29,6 +30,7 @@ enum { PAGE = 4096, WRITE = HG_DESC_F_WRITE };
 #define NOWHERE   UINT64_C(0x5500000000) /* what nobody ever maps */
 
 static struct stage stage;
+static bool packed; /* the attacker's rings, from the next begin() on */
 static const uint8_t to_victim[1000] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5};
 static const uint8_t to_attacker[1000] = {2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 0x88, 0xb5, 'v'};
 
@@ -95,7 +97,8 @@ static void begin(void)
 
     peer_hang_up(peer);
     peer->ring_start = RING_IOVA;
-    peer->features = FEATURES;
+    peer->features = FEATURES | (packed ? HG_BIT(HG_VIRTIO_F_RING_PACKED) : 0);
+    peer->packed = packed;
     for (unsigned ring = 0; ring < 2; ring++)
         peer_reset_ring(peer, ring);
     assert_true(peer_connect(peer, stage.rig[ATTACKER].path) && peer_init(peer));
@@ -111,6 +114,7 @@ static void begin(void)
 static void end(void)
 {
     attacker()->ring_start = PEER_USER;
+    attacker()->packed = packed = false;
     stage_recover(&stage);
 }
 
@@ -135,6 +139,18 @@ static void chat(unsigned n)
     peer_kick(victim(), GUEST_TX);
 }
 
+/* `n` rounds, or as long as HG_STRESS_S says, in seconds. */
+static bool goes_on(unsigned round, unsigned n)
+{
+    static uint64_t begun_ns;
+    const char *wanted = getenv("HG_STRESS_S");
+
+    if (round == 0)
+        begun_ns = hg_now_ns();
+    return wanted == NULL ? round < n
+                          : hg_now_ns() - begun_ns < strtoull(wanted, NULL, 10) * HG_NS_PER_S;
+}
+
 static void everything_taken_away_in_mid_burst(void **state)
 {
     static const struct {
@@ -143,7 +159,7 @@ static void everything_taken_away_in_mid_burst(void **state)
 
     (void)state;
     begin();
-    for (unsigned round = 0; round < 200; round++) {
+    for (unsigned round = 0; goes_on(round, 300); round++) {
         chat(16);
         assert_true(peer_unmap(attacker(), all[round % HG_ARRAY_N(all)].iova,
                                all[round % HG_ARRAY_N(all)].size));
@@ -157,6 +173,7 @@ static void everything_taken_away_in_mid_burst(void **state)
         map_buffers();
         stage_flow(&stage);
         if (round % 8 == 7) { /* neither guest looks at what it has received */
+            packed = !packed;
             begin();
             stage_bring_up(&stage, VICTIM, PEER_RING_SIZE, RIG_FEATURES);
         }
@@ -172,7 +189,7 @@ static void one_page_taken_away_in_mid_burst(void **state)
 
     (void)state;
     begin();
-    for (unsigned round = 0; round < 300; round++) {
+    for (unsigned round = 0; goes_on(round, 300); round++) {
         uint8_t *host;
 
         offset = PEER_HALF_BYTES + (uint64_t)(round % 512 + 256) * PAGE;
@@ -308,8 +325,9 @@ static void misses_that_nobody_answers(void **state)
 
     (void)state;
     begin();
-    for (uint16_t i = 0; i < PEER_RING_SIZE; i++) {
-        uint64_t addr = NOWHERE + (uint64_t)i * 977 * PAGE;
+    for (unsigned k = 0; k < PEER_RING_SIZE; k++) {
+        uint64_t addr = NOWHERE + (uint64_t)k * 977 * PAGE;
+        uint16_t i = (uint16_t)k;
 
         peer_write_desc(attacker(), GUEST_TX, i, (struct hg_desc){addr, 1000, 0, 0});
         peer_push_avail(attacker(), GUEST_TX, i);
@@ -394,6 +412,7 @@ static void mappings_in_any_order(void **state)
 
     (void)state;
     for (unsigned session = 0; session < 40; session++) {
+        packed = session % 2 == 1;
         begin();
         for (unsigned i = 0; i < 60 && attacker()->fd >= 0; i++) {
             struct hg_vhost_iotlb msg = {

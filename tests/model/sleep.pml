@@ -22,7 +22,12 @@
  *   refuted  ONLINE_SLEEP       the worker sleeps without going offline
  *   refuted  FREE_AT_ONCE       the old set is freed without a grace period
  *   refuted  DISARM_OLD_SET     a woken worker disarms the set that it armed
- *   refuted  SLEEP_IN_PAUSE     a paused ring lets its worker sleep, and no kick follows
+ *   refuted  NO_KICK            no kick follows when a paused ring is shown again
+ *   holds    ANSWERS            work needs translations, which control answers
+ *   refuted  ANSWERS,NO_FENCE_WAITING  the worker says that it waits, then looks, without a barrier
+ *   refuted  ANSWERS,NO_FENCE_CONTROL  control answers, then looks who waits, without a barrier
+ *   refuted  ANSWERS,NO_SECOND_LOOK    the worker says that it waits and sleeps without another look
+ *   refuted  ANSWERS,CLEAR_BEHIND_KICK control clears the flag after the kick instead of before
  */
 
 #define GUEST 0
@@ -37,9 +42,15 @@
 #define LIVE 4		/* the ring is not paused */
 #define GRACE 5
 #define READER(t) (5 + (t))	/* 6: the worker's */
-#define CELLS 7
+#define ANSWERED 7	/* how many items have their translation */
+#define WAITING 8	/* the worker sleeps until more of them have */
+#define CELLS 9
 
+#ifdef ANSWERS
+#define WORK 2
+#else
 #define WORK 3		/* items that the guest publishes */
+#endif
 
 #define REACHED(t, a, v) skip
 
@@ -142,6 +153,24 @@ proctype guest()
 #define ASK_NOT 0
 #endif
 
+/* Work that is there and waits for its translation is none. */
+inline wait_for_answer(is_work)
+{
+	if
+	:: is_work && load(WORKER, ANSWERED) == taken ->
+		store(WORKER, WAITING, 1);
+#ifndef NO_FENCE_WAITING
+		fence(WORKER);
+#endif
+#ifdef NO_SECOND_LOOK
+		is_work = false
+#else
+		is_work = load(WORKER, ANSWERED) != taken
+#endif
+	:: else
+	fi
+}
+
 /* The poller of a set: is_work as arm() returns it. */
 inline arm(set, is_work)
 {
@@ -157,18 +186,20 @@ inline arm(set, is_work)
 #else
 		is_work = load(WORKER, AVAIL) != taken
 #endif
-	:: else ->
-#ifdef SLEEP_IN_PAUSE
-		is_work = false
-#else
-		is_work = true
+#ifdef ANSWERS
+		;
+		wait_for_answer(is_work)
 #endif
+	:: else -> is_work = false	/* who shows the ring again, kicks */
 	fi
 }
 
 inline disarm(set)
 {
 	assert(!freed[set]);
+#ifdef ANSWERS
+	store(WORKER, WAITING, 0);
+#endif
 	if
 	:: load(WORKER, LIVE) == 1 -> store(WORKER, WISH, ASK_NOT)
 	:: else
@@ -184,9 +215,15 @@ inline turn(set, is_work)
 	if
 	:: load(WORKER, LIVE) == 1 ->
 		if
+#ifdef ANSWERS
+		:: load(WORKER, AVAIL) != taken && load(WORKER, ANSWERED) > taken ->
+			taken++;
+			is_work = true
+#else
 		:: load(WORKER, AVAIL) != taken ->
 			taken = load(WORKER, AVAIL);
 			is_work = true
+#endif
 		:: else
 		fi
 	:: else
@@ -283,9 +320,29 @@ inline pause_and_resume()
 	store(CONTROL, LIVE, 0);
 	grace_period();
 	store(CONTROL, LIVE, 1);
-#ifndef SLEEP_IN_PAUSE
+#ifndef NO_KICK
 	signal_kick(CONTROL)
 #endif
+}
+
+/* One more item gets its translation. */
+inline answer()
+{
+	store(CONTROL, ANSWERED, load(CONTROL, ANSWERED) + 1);
+#ifndef NO_FENCE_CONTROL
+	fence(CONTROL);
+#endif
+	if
+	:: load(CONTROL, WAITING) == 1 ->
+#ifdef CLEAR_BEHIND_KICK
+		signal_kick(CONTROL);
+		store(CONTROL, WAITING, 0)
+#else
+		store(CONTROL, WAITING, 0);
+		signal_kick(CONTROL)
+#endif
+	:: else
+	fi
 }
 
 inline stop_worker()
@@ -315,6 +372,10 @@ active proctype control()
 		run worker();
 		run watch()
 	}
+#ifdef ANSWERS
+	answer();
+	answer()
+#else
 	if
 	:: exchange_set()
 	:: pause_and_resume()
@@ -323,6 +384,7 @@ active proctype control()
 	:: exchange_set(); stop_worker()
 	:: true
 	fi
+#endif
 }
 
 /* Nothing can move, so nothing will: the worker sleeps. */

@@ -15,11 +15,12 @@ class Loadgen(Child):
 
     def __init__(self, directory, ports, *, size, macs, dirs, seconds, warmup_s, verify=False,
                  queue_size=1024, packed=False, iommu="off", page=None, live_pages=None,
-                 check_unmapped=False):
+                 check_unmapped=False, in_flight=None, window=None):
         """ports: two (socket, role), role client (it connects) or server (it listens).
 
         page: "4K" or "2M", a page for each buffer, live_pages of them on each port; None: buffers
-        in a row. iommu: "off", "static" or "dynamic", see bench/loadgen/ring.h.
+        in a row. iommu: "off", "static" or "dynamic", see bench/loadgen/ring.h; in_flight
+        invalidations at once. window: frames under way in one direction.
         """
         argv = [built("bench/loadgen")]
         for socket, role in ports:
@@ -28,6 +29,8 @@ class Loadgen(Child):
                  "--warmup", warmup_s, "--cpu", CPU, "--queue-size", queue_size,
                  "--timeout", ATTACH_TIMEOUT_S]
         argv += ["--iommu", iommu] if iommu != "off" else []
+        argv += ["--in-flight", in_flight] if in_flight else []
+        argv += ["--window", window] if window else []
         argv += ["--page", page, "--live-pages", live_pages] if page else []
         for flag, wanted in (("--verify", verify), ("--packed", packed),
                              ("--check-unmapped", check_unmapped)):
