@@ -210,13 +210,23 @@ static unsigned tx_translated(struct hg_vhost_pair *pair, struct hg_vq_dev *dev,
     return done;
 }
 
+/* Transmits while the ring is taken away for a moment. Under a virtual IOMMU that may last for some round
+ * trips: a guest that invalidates everything at once does so to the pages of its rings too. */
+static unsigned tx_paused(struct hg_vhost_pair *pair, struct hg_pkt *const *pkts, unsigned n)
+{
+    if (pair->park == NULL || !atomic_load_explicit(&pair->txq.running, memory_order_relaxed))
+        return 0;
+    park(pair, pkts, n);
+    return n;
+}
+
 static unsigned tx(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
 {
     struct hg_vhost_pair *pair = hg_container_of(q, struct hg_vhost_pair, txq);
     struct hg_vq_dev *dev = hg_qsbr_read(&pair->tx.live);
 
     if (hg_unlikely(dev == NULL))
-        return 0;
+        return tx_paused(pair, pkts, n);
     if (dev->asks != NULL)
         return tx_translated(pair, dev, pkts, n);
     return deliver(pair, dev, pkts, n);
