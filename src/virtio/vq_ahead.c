@@ -76,6 +76,7 @@ static void look(struct hg_vq_dev *ring, enum hg_perm perm)
         ahead->missing = false;
     }
     ahead->answers = now;
+    ahead->barred = false;
     while ((uint16_t)(ahead->next - ring->last_avail) < window && work < AHEAD_WORK &&
            !vq_broken(ring) && available(ring, ahead->next)) {
         struct vq_chain chain = {
@@ -84,7 +85,8 @@ static void look(struct hg_vq_dev *ring, enum hg_perm perm)
             .dry = true,
         };
 
-        if (vq_walk(ring, ahead->next, perm, &chain) == VQ_BROKEN)
+        ahead->barred = vq_walk(ring, ahead->next, perm, &chain) == VQ_BROKEN;
+        if (ahead->barred)
             break;
         if (chain.verdict == VQ_MISSING)
             note_missing(ahead, ahead->next);
