@@ -47,7 +47,9 @@ bool hg_iotlb_find(const struct hg_iotlb *iotlb, uint64_t addr, struct hg_iotlb_
 /* How many blocks a table of so many slots takes before it grows: 5 of 8 slots. */
 static bool is_crowded(const struct hg_iotlb_table *table)
 {
-    return table->n >= hg_iotlb_slots_n(table) / 8 * 5;
+    uint64_t slots_n = hg_iotlb_slots_n(table);
+
+    return table->n >= (hg_iotlb_is_spacious(table) ? slots_n / 8 : slots_n / 8 * 5);
 }
 
 static bool may_grow(const struct hg_iotlb *iotlb)

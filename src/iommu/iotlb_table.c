@@ -80,8 +80,11 @@ bool hg_iotlb_table_put(struct hg_iotlb_table *table, uint64_t key, unsigned per
 {
     unsigned class = hg_iotlb_tag_class(key);
     uint64_t hash = hash_of(table, key);
-    struct hg_iotlb_slot *slot = search(&table->bucket[hg_iotlb_first_bucket(table, hash)], 0);
+    struct hg_iotlb_bucket *bucket = &table->bucket[hg_iotlb_first_bucket(table, hash)];
+    struct hg_iotlb_slot *slot = &bucket->slot[hg_iotlb_home(hash)];
 
+    if (load_tag(slot) != 0)
+        slot = search(bucket, 0);
     if (slot == NULL)
         slot = search(&table->bucket[hg_iotlb_second_bucket(table, hash)], 0);
     if (slot == NULL)

@@ -32,6 +32,7 @@ enum {
     HG_IOTLB_TAG_PERM = 3, /* fields of a tag; the bits from 12 on are the block's base */
     HG_IOTLB_TAG_CLASS_SHIFT = 2,
     HG_IOTLB_TAG_GONE = 1 << 11,
+    HG_IOTLB_SPACIOUS_BUCKETS = 2048, /* a table with fewer stays nearly empty */
 };
 
 /* Classes of blocks, by size; 0 is none. */
@@ -94,6 +95,18 @@ static inline uint64_t hg_iotlb_first_bucket(const struct hg_iotlb_table *table,
     return hash & table->bucket_mask;
 }
 
+/* Small tables have many more slots than blocks. */
+static inline bool hg_iotlb_is_spacious(const struct hg_iotlb_table *table)
+{
+    return table->bucket_mask < HG_IOTLB_SPACIOUS_BUCKETS;
+}
+
+/* The slot of its first bucket that is a block's home. */
+static inline unsigned hg_iotlb_home(uint64_t hash)
+{
+    return hash >> 62;
+}
+
 static inline uint64_t hg_iotlb_second_bucket(const struct hg_iotlb_table *table, uint64_t hash)
 {
     return hash >> 32 & table->bucket_mask;
@@ -134,8 +147,8 @@ static inline bool hg_iotlb_bucket_find(const struct hg_iotlb_bucket *bucket, ui
     return true;
 }
 
-/* Looks for the block of this class that holds addr where nearly all blocks are: in its first bucket. Any
- * thread; see iommu/iotlb.h for how long it may be used. */
+/* Looks for the block of this class that holds addr where nearly all blocks are, in its first bucket. Any thread;
+ * see iommu/iotlb.h for how long it may be used. */
 static inline bool hg_iotlb_table_find_first(const struct hg_iotlb_table *table, uint64_t addr,
                                              unsigned class, unsigned *perm, uint8_t **host)
 {
@@ -143,6 +156,23 @@ static inline bool hg_iotlb_table_find_first(const struct hg_iotlb_table *table,
 
     return hg_iotlb_bucket_find(&table->bucket[hg_iotlb_first_bucket(table, hash)],
                                 hg_iotlb_key(addr, class), perm, host);
+}
+
+/* The same for a spacious table, where nearly all blocks are at home. */
+static inline bool hg_iotlb_table_find_home(const struct hg_iotlb_table *table, uint64_t addr,
+                                            unsigned class, unsigned *perm, uint8_t **host)
+{
+    uint64_t key = hg_iotlb_key(addr, class);
+    uint64_t hash = hg_iotlb_hash(table->multiplier, addr >> hg_iotlb_class_shift(class));
+    const struct hg_iotlb_bucket *bucket = &table->bucket[hg_iotlb_first_bucket(table, hash)];
+    const struct hg_iotlb_slot *home = &bucket->slot[hg_iotlb_home(hash)];
+    uint64_t rest = atomic_load_explicit(&home->tag, memory_order_acquire) - key;
+
+    if (hg_unlikely(rest > HG_IOTLB_TAG_PERM))
+        return hg_iotlb_bucket_find(bucket, key, perm, host);
+    *perm = (unsigned)rest;
+    *host = atomic_load_explicit(&home->host, memory_order_relaxed);
+    return true;
 }
 
 /* The same in both its buckets. */
