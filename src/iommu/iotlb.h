@@ -104,14 +104,11 @@ static inline bool hg_iotlb_find_quick(const struct hg_iotlb *iotlb, uint64_t ad
     const struct hg_iotlb_table *table = hg_qsbr_read(&iotlb->table);
     uint32_t classes = atomic_load_explicit(&table->classes, memory_order_relaxed);
 
-    /* Each with a size that the compiler knows. */
+    /* Twice the same, each with a size that the compiler knows. */
     if (classes == 1u << HG_IOTLB_4K) {
         block->size = hg_iotlb_class_size(HG_IOTLB_4K);
         block->base = addr & -block->size;
-        return hg_iotlb_is_spacious(table)
-                   ? hg_iotlb_table_find_home(table, addr, HG_IOTLB_4K, &block->perm, &block->host)
-                   : hg_iotlb_table_find_first(table, addr, HG_IOTLB_4K, &block->perm,
-                                               &block->host);
+        return hg_iotlb_table_find_first(table, addr, HG_IOTLB_4K, &block->perm, &block->host);
     }
     if (classes == 1u << HG_IOTLB_2M) {
         block->size = hg_iotlb_class_size(HG_IOTLB_2M);

@@ -12,6 +12,8 @@
 /* For functions that exist once for each value of a constant parameter. */
 #define VQ_SPECIALISED static inline __attribute__((always_inline))
 
+enum { VQ_LARGE_TABLE = 1024 }; /* buckets of an IOTLB: more than stay near the processor */
+
 /* The table of the IOTLB if there is one and all its blocks are pages, which is when it is worth a look of
  * its own. */
 static inline const struct hg_iotlb_table *vq_pages(const struct hg_vq_dev *ring)
@@ -28,29 +30,29 @@ static inline const struct hg_iotlb_table *vq_pages(const struct hg_vq_dev *ring
 
 /* hg_space_at() for a buffer that most probably lies in one page, and in another one than the last buffer: no
  * hint is asked or left. */
-static inline bool vq_find_page(const struct hg_iotlb_table *pages, bool large,
-                                const struct vq_slot *slot, enum hg_perm perm, uint8_t **host)
+static inline bool vq_find_page(const struct hg_iotlb_table *pages, const struct vq_slot *slot,
+                                enum hg_perm perm, uint8_t **host)
 {
     uint64_t offset = slot->addr % HG_IOTLB_GRANULE;
     unsigned granted;
-    bool found = large ? hg_iotlb_table_find_first(pages, slot->addr, HG_IOTLB_4K, &granted, host)
-                       : hg_iotlb_table_find_home(pages, slot->addr, HG_IOTLB_4K, &granted, host);
 
-    if (hg_unlikely(!found || slot->len > HG_IOTLB_GRANULE - offset || (granted & perm) == 0))
+    if (hg_unlikely(slot->len > HG_IOTLB_GRANULE - offset ||
+                    !hg_iotlb_table_find_first(pages, slot->addr, HG_IOTLB_4K, &granted, host) ||
+                    (granted & perm) == 0))
         return false;
     *host += offset;
     return true;
 }
 
 /* Translates the buffer of a slot, with hints at its first two lines. */
-VQ_SPECIALISED void vq_translate(struct hg_vq_dev *ring, const struct hg_iotlb_table *pages,
-                                 bool large, struct vq_slot *slot, enum hg_perm perm)
+static inline void vq_translate(struct hg_vq_dev *ring, const struct hg_iotlb_table *pages,
+                                struct vq_slot *slot, enum hg_perm perm)
 {
     uint8_t *host;
 
     slot->simple =
         slot->simple &&
-        ((pages != NULL && hg_likely(vq_find_page(pages, large, slot, perm, &host))) ||
+        ((pages != NULL && hg_likely(vq_find_page(pages, slot, perm, &host))) ||
          hg_space_at(ring->space, &ring->hint, slot->addr, slot->len, perm, &host) == slot->len);
     if (hg_unlikely(!slot->simple))
         return;
@@ -84,7 +86,7 @@ VQ_SPECIALISED unsigned vq_look_ahead(struct hg_vq_dev *ring, bool packed, struc
 {
     const uint16_t plain = perm == HG_PERM_WRITE ? HG_DESC_F_WRITE : 0;
     const struct hg_iotlb_table *pages = vq_pages(ring);
-    const bool large = pages != NULL && !hg_iotlb_is_spacious(pages);
+    const bool large = pages != NULL && hg_iotlb_buckets_n(pages) > VQ_LARGE_TABLE;
     uint16_t at = ring->last_avail;
     unsigned n;
 
@@ -96,13 +98,13 @@ VQ_SPECIALISED unsigned vq_look_ahead(struct hg_vq_dev *ring, bool packed, struc
         if (large)
             hg_iotlb_table_expect(pages, slot[n].addr, HG_IOTLB_4K);
         else
-            vq_translate(ring, pages, false, &slot[n], perm);
+            vq_translate(ring, pages, &slot[n], perm);
         if (hg_unlikely(slot[n].desc_n == 0))
             want = n + 1; /* nobody knows where the next one begins */
     }
     if (large)
         for (unsigned i = 0; i < n; i++)
-            vq_translate(ring, pages, true, &slot[i], perm);
+            vq_translate(ring, pages, &slot[i], perm);
     return n;
 }
 
