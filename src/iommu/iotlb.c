@@ -209,7 +209,7 @@ bool iotlb_hide_range(struct hg_iotlb *iotlb, uint64_t first, uint64_t last, iot
                       void *ctx)
 {
     struct hg_iotlb_table *table = iotlb_table(iotlb);
-    uint64_t probes_max = (table->bucket_mask + 1) / 4;
+    uint64_t probes_max = hg_iotlb_buckets_n(table) / 4;
     uint32_t classes = atomic_load_explicit(&table->classes, memory_order_relaxed);
     bool any = false;
 
@@ -279,12 +279,12 @@ static bool put_unseen(struct hg_iotlb_table *table, uint64_t tag, uint8_t *host
     return true;
 }
 
-/* Moves all blocks into a table twice as large, with another multiplier. Without memory for it, the table
- * stays as it is. */
-static void grow(struct hg_iotlb *iotlb)
+/* Moves all blocks into another table, with another multiplier. Without memory for it, the table stays as it
+ * is. */
+static void build_anew(struct hg_iotlb *iotlb, uint64_t buckets_n)
 {
     struct hg_iotlb_table *old = iotlb_table(iotlb);
-    struct hg_iotlb_table *new = hg_iotlb_table_new(2 * (old->bucket_mask + 1));
+    struct hg_iotlb_table *new = hg_iotlb_table_new(buckets_n);
 
     if (new == NULL)
         return;
@@ -295,6 +295,8 @@ static void grow(struct hg_iotlb *iotlb)
         if (hg_iotlb_tag_class(tag) != 0 && !put_unseen(new, tag, iotlb_load_host(slot)))
             iotlb->evictions++;
     }
+    if (hg_iotlb_buckets_n(new) == hg_iotlb_buckets_n(old))
+        new->judge_at = 2 * new->put_n; /* if it is no luckier, not at once again */
     replace_table(iotlb, new);
     iotlb_wait(iotlb);
 }
@@ -343,7 +345,9 @@ void iotlb_put(struct hg_iotlb *iotlb, uint64_t key, unsigned perm, uint8_t *hos
     if (iotlb_table(iotlb)->n >= iotlb->entries_max)
         evict(iotlb);
     else if (is_crowded(iotlb_table(iotlb)) && may_grow(iotlb))
-        grow(iotlb);
+        build_anew(iotlb, 2 * hg_iotlb_buckets_n(iotlb_table(iotlb)));
+    else if (hg_iotlb_table_is_unlucky(iotlb_table(iotlb)))
+        build_anew(iotlb, hg_iotlb_buckets_n(iotlb_table(iotlb)));
     while (!hg_iotlb_table_put(iotlb_table(iotlb), key, perm, host))
         make_room(iotlb, key);
 }
