@@ -72,13 +72,14 @@ static void fill(uint64_t n, unsigned small_of)
 /* As a ring does it: a pass that announces, a pass that looks up, with a hint that hardly ever fits. */
 static uint64_t in_bursts(void)
 {
+    const struct hg_iotlb_table *table = hg_qsbr_read(&space.iotlb->table);
     uint64_t sum = 0;
 
     for (unsigned at = 0; at < ORDER_N; at += BURST_N) {
         struct hg_hint hint = {0};
 
         for (unsigned i = 0; i < BURST_N; i++)
-            hg_iotlb_expect(space.iotlb, order[at + i]);
+            hg_iotlb_table_expect(table, order[at + i], HG_IOTLB_4K);
         for (unsigned i = 0; i < BURST_N; i++) {
             uint8_t *host = NULL;
 

@@ -64,15 +64,16 @@ static void print_state(const char *state, const char *sentence)
     printf("  %-16s %s%s%s\n", "state", begins ? "" : state, begins ? "" : ": ", sentence);
 }
 
-/* The virtual IOMMU in words. */
-static void print_iommu(const json_t *iommu)
+/* The virtual IOMMU in words; `option` is what the port says about it. */
+static void print_iommu(const json_t *iommu, const char *option)
 {
     const char *kind;
     json_t *count;
     bool any = false;
 
     if (!json_is_true(json_object_get(iommu, "active"))) {
-        printf("  %-16s not used by the guest\n", "virtual iommu");
+        printf("  %-16s %s\n", "virtual iommu",
+               strcmp(option, "off") == 0 ? "not offered" : "not used by the guest");
         return;
     }
     printf("  %-16s in use: %" PRIu64 " translations of %" PRIu64 " at most; %" PRIu64
@@ -96,6 +97,7 @@ static void print_port(const struct hg_cli *cli, const json_t *port)
 {
     char joined[2048];
     const json_t *qemu = json_object_get(port, "qemu");
+    const char *iommu = hg_field_text(json_object_get(port, "options"), "iommu");
 
     (void)cli;
     printf("%s: %s on bridge %s\n", hg_field_text(port, "name"), hg_field_text(port, "type"),
@@ -108,12 +110,18 @@ static void print_port(const struct hg_cli *cli, const json_t *port)
     hg_field_join(json_object_get(port, "peer_features"), " ", joined, sizeof(joined));
     printf("  %-16s %s\n", "negotiated", joined[0] ? joined : "nothing yet");
     if (json_object_get(port, "iommu")) {
-        print_iommu(json_object_get(port, "iommu"));
+        print_iommu(json_object_get(port, "iommu"), iommu);
     }
     print_options(json_object_get(port, "options"));
     if (qemu) {
         hg_field_join(qemu, " \\\n    ", joined, sizeof(joined));
         printf("\nfor a guest, add to QEMU's command line:\n    %s\n", joined);
+        if (strcmp(iommu, "require") == 0) {
+            printf("and to its Linux kernel's: intel_iommu=on\n");
+        } else if (strcmp(iommu, "allow") == 0) {
+            printf("for one behind a virtual IOMMU: headgate port set %s iommu=require\n",
+                   hg_field_text(port, "name"));
+        }
     }
 }
 

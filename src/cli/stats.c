@@ -126,45 +126,82 @@ static void add_microseconds(struct hg_table *table, const json_t *iommu, const 
     hg_table_text(table, text);
 }
 
-/* The ports whose guests use a virtual IOMMU, or did; nothing if there are none. */
+/* Begins the row of a port whose guest uses a virtual IOMMU, or did; false for others. */
+static bool begin_iommu(struct hg_table *table, const char *name, const json_t *iommu)
+{
+    bool active = json_is_true(json_object_get(iommu, "active"));
+
+    if (!active && hg_field_number(iommu, "misses") == 0) {
+        return false;
+    }
+    hg_table_row(table);
+    hg_table_text(table, name);
+    hg_table_text(table, active ? "on" : "off");
+    return true;
+}
+
+/* A table that has more than its head. */
+static void print_if_any(struct hg_table *table)
+{
+    if (table->row_n > 1) {
+        printf("\n");
+        hg_table_print(table, stdout);
+    }
+    hg_table_free(table);
+}
+
 static void print_iommus(const struct view *view)
 {
-    static const char *const counters[] = {"hits",   "ahead_hits", "misses",
-                                           "parked", "faults",     "invalidations"};
+    static const char *const counters[] = {"hits", "ahead_hits", "misses", "parked", "faults"};
     struct hg_table table = {.row_n = 0};
     const char *name;
     json_t *port;
 
-    hg_table_head(&table, view->before ? "port|iommu|>entries|>hits/s|>ahead/s|>misses/s|>parked/s|"
-                                         ">faults/s|>invalid./s|>ack us|>p99|>max"
-                                       : "port|iommu|>entries|>hits|>ahead|>misses|>parked|>faults|"
-                                         ">invalid.|>ack us|>p99|>max");
+    hg_table_head(&table, view->before
+                              ? "port|iommu|>entries|>hits/s|>ahead/s|>misses/s|>parked/s|>faults/s"
+                              : "port|iommu|>entries|>hits|>ahead|>misses|>parked|>faults");
     json_object_foreach(json_object_get(view->now, "ports"), name, port)
     {
         const json_t *iommu = json_object_get(port, "iommu");
         const json_t *before =
             json_object_get(json_object_get(json_object_get(view->before, "ports"), name), "iommu");
-        bool active = json_is_true(json_object_get(iommu, "active"));
 
-        if (!active && hg_field_number(iommu, "misses") == 0) {
+        if (!begin_iommu(&table, name, iommu)) {
             continue;
         }
-        hg_table_row(&table);
-        hg_table_text(&table, name);
-        hg_table_text(&table, active ? "on" : "off");
         hg_table_number(&table, hg_field_number(iommu, "entries"));
         for (size_t i = 0; i < HG_ARRAY_N(counters); i++) {
             hg_table_number(&table, value(view, iommu, before, counters[i]));
         }
+    }
+    print_if_any(&table);
+}
+
+/* Of ports whose guests have taken mappings back. The times are since the port was opened. */
+static void print_invalidations(const struct view *view)
+{
+    struct hg_table table = {.row_n = 0};
+    const char *name;
+    json_t *port;
+
+    hg_table_head(&table, view->before
+                              ? "port|iommu|>invalidations/s|>ack us: median|>99 %|>longest"
+                              : "port|iommu|>invalidations|>ack us: median|>99 %|>longest");
+    json_object_foreach(json_object_get(view->now, "ports"), name, port)
+    {
+        const json_t *iommu = json_object_get(port, "iommu");
+        const json_t *before =
+            json_object_get(json_object_get(json_object_get(view->before, "ports"), name), "iommu");
+
+        if (hg_field_number(iommu, "invalidations") == 0 || !begin_iommu(&table, name, iommu)) {
+            continue;
+        }
+        hg_table_number(&table, value(view, iommu, before, "invalidations"));
         add_microseconds(&table, iommu, "median");
         add_microseconds(&table, iommu, "p99");
         add_microseconds(&table, iommu, "max");
     }
-    if (table.row_n > 1) {
-        printf("\n");
-        hg_table_print(&table, stdout);
-    }
-    hg_table_free(&table);
+    print_if_any(&table);
 }
 
 /* The share of the time awake that found work, and what a packet cost in it. */
@@ -219,6 +256,7 @@ static void print_view(const struct view *view)
         print_queues(view);
     }
     print_iommus(view);
+    print_invalidations(view);
     print_workers(view);
 }
 

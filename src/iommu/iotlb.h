@@ -119,19 +119,6 @@ static inline bool hg_iotlb_find_quick(const struct hg_iotlb *iotlb, uint64_t ad
             hg_iotlb_find_first(table, addr, HG_IOTLB_2M, block));
 }
 
-/* Starts the transfer of what hg_iotlb_find(addr) will look at first. A burst calls it for all its
- * addresses and then looks them up, so that it waits for one line and not for each. */
-static inline void hg_iotlb_expect(const struct hg_iotlb *iotlb, uint64_t addr)
-{
-    const struct hg_iotlb_table *table = hg_qsbr_read(&iotlb->table);
-    uint32_t classes = atomic_load_explicit(&table->classes, memory_order_relaxed);
-
-    if ((classes & 1u << HG_IOTLB_4K) != 0)
-        hg_iotlb_table_expect(table, addr, HG_IOTLB_4K);
-    if ((classes & 1u << HG_IOTLB_2M) != 0)
-        hg_iotlb_table_expect(table, addr, HG_IOTLB_2M);
-}
-
 /* ---- control: entries ---- */
 
 /* A table that is empty and grows to entries_max blocks at most. 0 or -ENOMEM with *err. */

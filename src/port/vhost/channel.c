@@ -221,7 +221,7 @@ static void tell_faults(struct hg_vhost_port *vp)
         return;
     hg_log_limited(HG_LOG_WARN, vp->log_name,
                    "IOMMU fault: the guest's driver named 0x%" PRIx64 ", which it may not %s "
-                   "(%" PRIu64 " such buffers so far)",
+                   "(refused so far: %" PRIu64 ")",
                    fault.addr, (fault.perm & HG_PERM_WRITE) != 0 ? "let us write" : "let us read",
                    faults);
     iommu->told_faults = faults;

@@ -244,13 +244,14 @@ static bool describe_trouble(struct hg_vhost_port *vp, struct hg_port_status *st
                  hg_vring_fault_name(broken->fault), (unsigned long long)broken->fault_value);
         return true;
     }
-    if ((vp->status & HG_VIRTIO_STATUS_FAILED) != 0) {
-        strcpy(status->text, "the guest's driver has given up");
-        return true;
-    }
+    /* Before the next, which is what drivers do about it. */
     if (vp->features_set && hg_vhost_unsafe(vp)) {
         strcpy(status->text, "refused: the guest does not use the virtual IOMMU that this port "
                              "requires");
+        return true;
+    }
+    if ((vp->status & HG_VIRTIO_STATUS_FAILED) != 0) {
+        strcpy(status->text, "the guest's driver has given up");
         return true;
     }
     for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++) {

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/raise.h"
 #include "port/vhost/state.h"
 #include "sync/qsbr.h"
@@ -71,8 +72,13 @@ static int set_features(struct hg_vhost_call *call)
         hg_vhost_iommu_end(vp);
     if (rc != 0)
         return rc;
+    bool news = !vp->features_set || wanted != vp->features;
+
     vp->features = wanted;
     vp->features_set = true;
+    if (news && hg_vhost_unsafe(vp))
+        hg_log_limited(HG_LOG_WARN, vp->log_name,
+                       "refused: the guest does not use the virtual IOMMU that this port requires");
     if (!hg_vhost_has(vp, HG_VHOST_USER_F_PROTOCOL_FEATURES))
         enable_all(vp, true);
     return hg_vhost_rings_try_start(vp, call->err);

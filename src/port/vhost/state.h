@@ -15,8 +15,9 @@
  *   held.h      interrupts that wait for more frames
  *   park.c      frames that wait for the translation of their receiver's buffers
  *
- * Everything but the last three runs on the control loop. Ring n of the protocol: an even n is what the
- * guest receives on, our transmit queue n / 2; an odd n is what it transmits on, our receive queue n / 2.
+ * Everything but the last three, and hg_vhost_announce(), runs on the control loop. Ring n of the protocol:
+ * an even n is what the guest receives on, our transmit queue n / 2; an odd n is what it transmits on, our
+ * receive queue n / 2.
  *
  * Rule of the whole folder: what a worker may be using is changed in this order only: unpublish
  * (ring->live = NULL), hg_qsbr_wait(), change, publish. A worker follows `live` once per burst.
