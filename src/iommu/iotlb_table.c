@@ -136,10 +136,10 @@ struct hg_iotlb_slot *hg_iotlb_table_victim(struct hg_iotlb_table *table, uint64
     return &first_bucket(table, key)->slot[n % HG_IOTLB_WAYS];
 }
 
-/* By chance it is one in twenty when a table is about to grow. */
+/* By chance it is one in twenty-five by the time at which a table grows. */
 bool hg_iotlb_table_is_unlucky(const struct hg_iotlb_table *table)
 {
-    return table->second_n > table->put_n / 8 + 32 && table->put_n >= table->judge_at;
+    return table->second_n > table->put_n / 10 + 16 && table->put_n >= table->judge_at;
 }
 
 void hg_iotlb_table_hide(struct hg_iotlb_table *table, struct hg_iotlb_slot *slot)

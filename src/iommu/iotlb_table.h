@@ -59,9 +59,10 @@ struct hg_iotlb_table {
     /* Control's own, on a line that readers do not touch. */
     alignas(HG_CACHE_LINE_BYTES) uint32_t n; /* live blocks */
     uint32_t class_n[HG_IOTLB_CLASS_N];
-    uint32_t put_n;    /* blocks ever put in, */
-    uint32_t second_n; /* and of them, into their second bucket */
-    uint32_t judge_at; /* not before so many puts is the table built anew for that */
+    uint64_t put_n;      /* blocks ever put in, */
+    uint64_t second_n;   /* and of them, into their second bucket */
+    uint64_t patience_n; /* it is built anew for that after so many puts, twice as many each time */
+    uint64_t judge_at;   /* which is at this one */
     struct hg_iotlb_table *retired_next;
 
     struct hg_iotlb_bucket bucket[];

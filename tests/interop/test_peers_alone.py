@@ -53,28 +53,30 @@ class PeersAlone(Peers):
 class OurFrontEnd(Peers):
     """The load generator, our driver of rings and our virtual IOMMU, against DPDK's back-end."""
 
-    def load(self, *, iommu=False, **options):
-        ports = [(socket, "client") for socket in self.forwarder("io", iommu)]
-        mapping = options.pop("mapping", "off")
+    def setUp(self):
+        super().setUp()
+        self.ports = [(socket, "client") for socket in self.forwarder("io", iommu=True)]
+
+    def load(self, mapping="off", **options):
         if mapping != "off":
             options |= {"iommu": mapping, "live_pages": 512, "queue_size": 256}
-        result = loadgen.run(self.directory, ports, macs=16, dirs=2, seconds=1, verify=True,
+        result = loadgen.run(self.directory, self.ports, macs=16, dirs=2, seconds=1, verify=True,
                              **options)
         self.check_load(result)
         return result
 
     def test_packed(self):
         for size in (64, 1500):
-            with self.subTest(size=size), self.stack:
+            with self.subTest(size=size):
                 self.load(size=size, packed=True)
 
     def test_mapped_once(self):
         for packed, page in ((False, "4K"), (True, "2M")):
-            with self.subTest(packed=packed, page=page), self.stack:
-                self.load(iommu=True, size=1500, packed=packed, mapping="static", page=page)
+            with self.subTest(packed=packed, page=page):
+                self.load("static", size=1500, packed=packed, page=page)
 
     def test_mapped_for_each_use(self):
-        result = self.load(iommu=True, size=64, mapping="dynamic", page="4K", check_unmapped=True)
+        result = self.load("dynamic", size=64, page="4K", check_unmapped=True)
         self.assertGreater(result["iommu"]["invalidations"], 0)
         self.assertEqual(0, result["iommu"]["touched"])
 
