@@ -464,15 +464,6 @@ void hg_vhost_queue_end(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     hg_park_free(gone);
 }
 
-void hg_vhost_parked(const struct hg_vhost_port *vp, uint64_t *ever, uint64_t *now)
-{
-    *ever = *now = 0;
-    for (unsigned i = 0; i < vp->port->queue_n; i++) {
-        *ever += hg_count_get(&vp->pair[i].parked);
-        *now += parked_n(&vp->pair[i]);
-    }
-}
-
 static void init_ring(struct hg_vhost_ring *ring, unsigned index, const struct hg_held *held)
 {
     ring->index = (uint16_t)index;
