@@ -8,10 +8,9 @@
  *
  * The memory table only grows while it is published: a region that is added becomes visible with the
  * number of regions. For anything else control takes the space from its workers for a grace period
- * (sync/qsbr.h). A hint belongs to one
- * queue of one worker and is only a memory of the last translation; clear it whenever the space
- * changes and, where there is an IOTLB, at the start of each burst: then no hint outlives the grace
- * period of an invalidation.
+ * (sync/qsbr.h). A hint belongs to one queue of one worker and is only a memory of the last translation;
+ * clear it whenever the space changes and, where there is an IOTLB, at the start of each burst: then no
+ * hint outlives the grace period of an invalidation.
  */
 #ifndef HG_IOMMU_SPACE_H
 #define HG_IOMMU_SPACE_H
