@@ -55,9 +55,10 @@ struct hg_hint {
 };
 
 /*
- * Translates the start of [addr, addr + len). Returns how many of the len bytes lie contiguous at
- * *host, 1 to len, and not more than HG_SPACE_BLOCKS_MAX blocks of an IOTLB; 0 when addr is not the guest's, is not known yet, or its permission does not
- * allow it: hg_space_lack() tells which. The caller asks again for the rest. len must not be 0.
+ * Translates the start of [addr, addr + len). Returns how many of the len bytes lie contiguous at *host, 1 to
+ * len, and not more than HG_SPACE_BLOCKS_MAX blocks of an IOTLB; 0 when addr is not the guest's, is not
+ * known yet, or its permission does not allow it: hg_space_lack() tells which. The caller asks again for
+ * the rest. len must not be 0.
  * Workers, lock-free.
  */
 uint64_t hg_space_walk(const struct hg_space *space, struct hg_hint *hint, uint64_t addr,

@@ -7,8 +7,8 @@
  * unless one was missing and hg_iotlb_answers() has moved.
  *
  * A pass looks at HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N positions at most, at fewer where translations do not
- * last (set_window()), and ends when it has cost
- * AHEAD_WORK steps, each of them a descriptor or a piece of a buffer, and the chain that it is at.
+ * last (set_window()), and ends when it has cost AHEAD_WORK steps, each of them a descriptor or a piece of a
+ * buffer, and the chain that it is at.
  */
 #include "virtio/vq_ring.h"
 

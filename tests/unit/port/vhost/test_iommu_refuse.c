@@ -152,6 +152,12 @@ static void require_what_is_required(void **state)
                 "refused: the guest does not use the virtual IOMMU that this port requires");
     assert_int_equal(rig->port.txq_running_n, 0);
     assert_false(atomic_load(&rig->port.rxq[0]->running));
+
+    /* Its driver sees that its features are not confirmed, and gives up: the reason remains. */
+    assert_true(peer_send_u64(&rig->peer, HG_VHOST_SET_STATUS,
+                              HG_VIRTIO_STATUS_ACKNOWLEDGE | HG_VIRTIO_STATUS_FAILED));
+    assert_says(rig, "broken", "refused: the guest does not use the virtual IOMMU");
+    assert_true(peer_send_u64(&rig->peer, HG_VHOST_SET_STATUS, 0));
     assert_true(peer_stop(&rig->peer));
 
     /* In the same session another driver, which does. */
