@@ -111,7 +111,8 @@ int hg_vhost_front_stop(struct hg_vhost_front *front, struct hg_err *err);
 
 /*
  * Queues an UPDATE or an INVALIDATE, as `type` says, for the next _run, which sends all that is queued at
- * once; its number is iommu.sent_n then. 0, or a negative errno with *err: -EAGAIN while HG_VHOST_FRONT_IOTLB_MAX of them are not acknowledged, else as _run.
+ * once; its number is iommu.sent_n then. 0, or a negative errno with *err: -EAGAIN while
+ * HG_VHOST_FRONT_IOTLB_MAX of them are not acknowledged, else as _run.
  */
 int hg_vhost_front_iotlb(struct hg_vhost_front *front, const struct hg_vhost_iotlb *iotlb,
                          struct hg_err *err);
