@@ -110,7 +110,8 @@ struct hg_vq_dev {
     /* The last rx or tx stopped at a descriptor whose translation has been asked for. */
     bool missing;
     struct hg_hint hint;
-    uint64_t answers; /* hg_iotlb_answers() before the call that stopped */
+    uint8_t block_class; /* size of the IOTLB blocks that its buffers are in, as seen last */
+    uint64_t answers;    /* hg_iotlb_answers() before the call that stopped */
     struct hg_vq_ahead ahead;
     struct hg_vq_shadow shadow[HG_VQ_SHADOW_N];
 
