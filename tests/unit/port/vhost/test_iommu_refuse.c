@@ -269,6 +269,33 @@ static void live_without_a_channel_and_take_another(void **state)
     frames_pass(rig);
 }
 
+/* One eventfd for the kicks of both rings, so that what wakes the poller is a kick that wakes the poller. */
+static void end_kicks_that_kick(void **state)
+{
+    struct rig *rig = *state;
+    int own = rig->peer.ring[RX].kick;
+
+    rig->peer.ring[RX].kick = dup(rig->peer.ring[TX].kick);
+    bring_up(rig);
+    frames_pass(rig);
+    assert_false(rig->port.rxq[0]->arm(rig->port.rxq[0]));
+    peer_take_signals(rig->peer.ring[TX].kick);
+    for (unsigned round = 0; round < 3; round++) {
+        peer_kick(&rig->peer, TX);
+        for (unsigned i = 0; i < 100; i++)
+            rig_pump(rig);
+        /* The guest's own and at most one of ours; the poller has not come yet. */
+        assert_true(peer_take_signals(rig->peer.ring[TX].kick) <= 2);
+    }
+    /* The next one counts again when the poller has been there. */
+    rig_rx(rig, 0);
+    assert_false(rig->port.rxq[0]->arm(rig->port.rxq[0]));
+    peer_kick(&rig->peer, TX);
+    rig_pump(rig);
+    assert_int_equal(peer_take_signals(rig->peer.ring[TX].kick), 2);
+    close(own);
+}
+
 static void leave_nothing_behind(void **state)
 {
     struct rig *rig = *state;
@@ -303,6 +330,7 @@ int main(void)
         CASE(end_sessions_for_messages_of_a_wrong_shape),
         CASE(go_on_while_nobody_reads_the_channel),
         CASE(live_without_a_channel_and_take_another),
+        CASE(end_kicks_that_kick),
         CASE(leave_nothing_behind),
         cmocka_unit_test_setup_teardown(require_what_is_required, set_up_required, tear_down),
         cmocka_unit_test_setup_teardown(offer_nothing_when_off, set_up_off, tear_down),
