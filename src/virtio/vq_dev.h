@@ -66,7 +66,9 @@ struct hg_vq_ahead {
     bool missing;
     bool barred; /* the one at `next` contradicts itself: nothing is looked at before its turn */
     uint16_t was_missing_n;
-    uint64_t answers;                         /* hg_iotlb_answers() before it was looked at */
+    uint16_t window;  /* so many entries are looked at; 0: not decided yet */
+    uint32_t taken_n; /* since it was decided */
+    uint64_t answers; /* hg_iotlb_answers() before it was looked at */
     uint64_t was_missing[HG_VQ_AHEAD_N / 64]; /* a bit for each position, modulo HG_VQ_AHEAD_N */
 };
 

@@ -290,6 +290,8 @@ bool hg_vhost_ring_moved(const struct hg_vhost_port *vp, const struct hg_vhost_r
 {
     struct shape shape[HG_VHOST_PART_N];
 
+    if (!hg_vhost_ring_touches(ring, iova, size))
+        return false;
     shapes_of(vp, ring, shape);
     for (unsigned i = 0; i < HG_VHOST_PART_N; i++) {
         const struct hg_vhost_part *part = &ring->part[i];
