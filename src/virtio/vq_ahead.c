@@ -120,6 +120,11 @@ bool hg_vq_dev_ahead(struct hg_vq_dev *ring, enum hg_perm perm)
     return ring->ahead.missing;
 }
 
+void hg_vq_dev_widen(struct hg_vq_dev *ring)
+{
+    set_window(&ring->ahead, HG_PERM_WRITE, HG_VQ_AHEAD_N);
+}
+
 /* What lies behind us now has been needed: it counts as translated ahead if it once was missing. */
 static void leave_behind(struct hg_vq_dev *ring, enum hg_perm perm, uint16_t from)
 {

@@ -169,6 +169,8 @@ static bool rest(struct hg_vhost_pair *pair, struct hg_vq_dev *dev)
     look_ahead(pair, dev);
     if (parked_n(pair) != 0 && resume(pair, dev))
         return true;
+    if (parked_n(pair) != 0 && !dev->missing)
+        hg_vq_dev_widen(dev); /* they wait for buffers */
     pair->tx_armed = true;
     if (hg_vq_dev_arm_posted(dev))
         return true;
