@@ -98,6 +98,31 @@ static void refuse_rings_at_odd_addresses(void **state)
     frames_pass(rig);
 }
 
+/* Every page elsewhere: what cannot be had as one piece costs the process a mapping for each page, and there
+ * are not many. */
+static void refuse_rings_scattered_over_too_many_pages(void **state)
+{
+    enum { PAIRS_N = 16, PAGES_N = (2 * PAIRS_N + 1) * PEER_RING_BYTES / PAGE };
+    struct rig *rig = *state;
+    unsigned before;
+
+    rig_close(rig);
+    rig_open(rig, &(struct rig_options){.pair_n = PAIRS_N, .peer_features = FEATURES});
+    rig->peer.ring_start = RING_IOVA;
+    for (unsigned i = 0; i < 2 * PAIRS_N; i++)
+        rig->peer.ring[i].num = 4096; /* they overlap: nobody runs them */
+    begin(rig);
+    before = rig_count_mappings();
+    for (unsigned i = 0; i < PAGES_N; i++)
+        assert_true(peer_map(&rig->peer, RING_IOVA + (uint64_t)i * PAGE, PAGE,
+                             (uint64_t)(PAGES_N - 1 - i) * PAGE, HG_VHOST_ACCESS_RW));
+    assert_says(rig, "broken", "rings are scattered over more than 512 pages");
+    assert_in_range(rig_count_mappings() - before, 400, 512);
+    peer_hang_up(&rig->peer);
+    rig_pump(rig);
+    assert_true(rig_count_mappings() <= before);
+}
+
 static void refuse_mappings_before_there_is_memory(void **state)
 {
     struct rig *rig = *state;
@@ -326,6 +351,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(refuse_updates_that_cannot_be_and_go_on),
         CASE(refuse_rings_at_odd_addresses),
+        CASE(refuse_rings_scattered_over_too_many_pages),
         CASE(refuse_mappings_before_there_is_memory),
         CASE(end_sessions_for_messages_of_a_wrong_shape),
         CASE(go_on_while_nobody_reads_the_channel),
