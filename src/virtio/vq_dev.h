@@ -158,6 +158,10 @@ unsigned hg_vq_dev_tx(struct hg_vq_dev *ring, struct hg_pkt *const *pkts, unsign
  */
 bool hg_vq_dev_ahead(struct hg_vq_dev *ring, enum hg_perm perm);
 
+/* For a user whose frame takes more buffers than there are: hg_vq_dev_ahead() looks as far as it ever may, so
+ * that hg_vq_dev_arm_posted() asks for the buffers that are wanting. */
+void hg_vq_dev_widen(struct hg_vq_dev *ring);
+
 /* Whether the ring stopped at a missing translation and nothing has been answered since: rx and tx would
  * return 0. The ring's user. */
 bool hg_vq_dev_stalled(const struct hg_vq_dev *ring);
