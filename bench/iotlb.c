@@ -22,6 +22,7 @@ enum { ROUNDS_N = 9, BURST_N = 32, ORDER_N = 1 << 16, PAGE = 4096 };
 static struct hg_space space;
 static uint8_t *memory;
 static uint64_t order[ORDER_N]; /* addresses to look up */
+static unsigned usual;          /* the class of most of them */
 static uint64_t state = 1;
 static volatile uint64_t sink;
 
@@ -60,6 +61,7 @@ static void fill(uint64_t n, unsigned small_of)
 {
     hg_iotlb_free(space.iotlb);
     hg_iotlb_new(&space.iotlb, 65536, NULL);
+    usual = small_of == 1 ? HG_IOTLB_4K : HG_IOTLB_2M;
     for (uint64_t i = 0; i < n; i++)
         update(i, is_large(i, small_of));
     for (unsigned i = 0; i < ORDER_N; i++) {
@@ -79,7 +81,7 @@ static uint64_t in_bursts(void)
         struct hg_hint hint = {0};
 
         for (unsigned i = 0; i < BURST_N; i++)
-            hg_iotlb_table_expect(table, order[at + i], HG_IOTLB_4K);
+            hg_iotlb_table_expect(table, order[at + i], usual);
         for (unsigned i = 0; i < BURST_N; i++) {
             uint8_t *host = NULL;
 

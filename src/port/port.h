@@ -148,8 +148,8 @@ struct hg_port_driver {
     /* Whether values that are good one by one are good for open() as well, without touching anything.
      * 0 or a negative errno with *err; *option is then the index of the one to blame. NULL: always. */
     int (*check)(const union hg_port_value *values, unsigned *option, struct hg_err *err);
-    /* Values that check() has passed. Allocates port->driver_data, the queues, and starts. 0 or a negative errno with *err and nothing
-     * left behind. */
+    /* Values that check() has passed. Allocates port->driver_data, the queues, and starts. 0 or a negative
+     * errno with *err and nothing left behind. */
     int (*open)(struct hg_port *port, const union hg_port_value *values, struct hg_err *err);
     void (*close)(struct hg_port *port);
     void (*status)(const struct hg_port *port, struct hg_port_status *status);

@@ -7,8 +7,9 @@
  * unless one was missing and hg_iotlb_answers() has moved.
  *
  * A pass looks at HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N positions at most, at fewer where translations do not
- * last (set_window()), and ends when it has cost AHEAD_WORK steps, each of them a descriptor or a piece of a
- * buffer, and the chain that it is at.
+ * last (set_window()), and ends when it has cost
+ * AHEAD_WORK steps, each of them a descriptor or a piece of a buffer or of what is missing, and the chain that
+ * it is at.
  */
 #include "virtio/vq_ring.h"
 
@@ -104,7 +105,7 @@ static void look(struct hg_vq_dev *ring, enum hg_perm perm)
         if (chain.verdict == VQ_MISSING)
             note_missing(ahead, ahead->next);
         missing_n += chain.missing_n;
-        work += chain.walked_n + chain.piece_n;
+        work += chain.walked_n + chain.piece_n + chain.missing_n;
         ahead->next = (uint16_t)(ahead->next + chain.desc_n);
     }
     if (missing_n != 0)
@@ -118,6 +119,11 @@ bool hg_vq_dev_ahead(struct hg_vq_dev *ring, enum hg_perm perm)
     ring->hint = (struct hg_hint){0};
     look(ring, perm);
     return ring->ahead.missing;
+}
+
+void hg_vq_dev_widen(struct hg_vq_dev *ring)
+{
+    set_window(&ring->ahead, HG_PERM_WRITE, HG_VQ_AHEAD_N);
 }
 
 /* What lies behind us now has been needed: it counts as translated ahead if it once was missing. */

@@ -34,6 +34,7 @@ void hg_vq_dev_start(struct hg_vq_dev *ring, uint32_t base)
     ring->shadow_n = 0;
     ring->missing = false;
     ring->hint = (struct hg_hint){0};
+    ring->block_class = HG_IOTLB_4K;
     ring->ahead = (struct hg_vq_ahead){.next = ring->last_avail};
     atomic_store_explicit(&ring->fault_value, 0, memory_order_relaxed);
     atomic_store_explicit(&ring->fault, HG_VRING_OK, memory_order_relaxed);

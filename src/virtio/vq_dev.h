@@ -110,7 +110,8 @@ struct hg_vq_dev {
     /* The last rx or tx stopped at a descriptor whose translation has been asked for. */
     bool missing;
     struct hg_hint hint;
-    uint64_t answers; /* hg_iotlb_answers() before the call that stopped */
+    uint8_t block_class; /* size of the IOTLB blocks that its buffers are in, as seen last */
+    uint64_t answers;    /* hg_iotlb_answers() before the call that stopped */
     struct hg_vq_ahead ahead;
     struct hg_vq_shadow shadow[HG_VQ_SHADOW_N];
 
@@ -156,6 +157,10 @@ unsigned hg_vq_dev_tx(struct hg_vq_dev *ring, struct hg_pkt *const *pkts, unsign
  * posted or answered since the last call. Called by the ring's user, between rx_done and rx, or tx and tx.
  */
 bool hg_vq_dev_ahead(struct hg_vq_dev *ring, enum hg_perm perm);
+
+/* For a user whose frame takes more buffers than there are: hg_vq_dev_ahead() looks as far as it ever may, so
+ * that hg_vq_dev_arm_posted() asks for the buffers that are wanting. */
+void hg_vq_dev_widen(struct hg_vq_dev *ring);
 
 /* Whether the ring stopped at a missing translation and nothing has been answered since: rx and tx would
  * return 0. The ring's user. */

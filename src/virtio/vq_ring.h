@@ -14,46 +14,65 @@
 
 enum { VQ_LARGE_TABLE = 1024 }; /* buckets of an IOTLB: more than stay near the processor */
 
-/* The table of the IOTLB if there is one and all its blocks are pages, which is when it is worth a look of
- * its own. */
-static inline const struct hg_iotlb_table *vq_pages(const struct hg_vq_dev *ring)
+/* What the look-ups of a burst have in common: the table of the IOTLB, NULL without one, and the size of block
+ * that the ring's buffers were in last. */
+struct vq_blocks {
+    const struct hg_iotlb_table *table;
+    unsigned class;
+};
+
+static inline struct vq_blocks vq_blocks(const struct hg_vq_dev *ring)
 {
     const struct hg_iotlb *iotlb = ring->space->iotlb;
-    const struct hg_iotlb_table *table;
 
-    if (iotlb == NULL)
-        return NULL;
-    table = hg_qsbr_read(&iotlb->table);
-    return atomic_load_explicit(&table->classes, memory_order_relaxed) == 1u << HG_IOTLB_4K ? table
-                                                                                            : NULL;
+    return (struct vq_blocks){
+        .table = iotlb != NULL ? hg_qsbr_read(&iotlb->table) : NULL,
+        .class = ring->block_class,
+    };
 }
 
-/* hg_space_at() for a buffer that most probably lies in one page, and in another one than the last buffer: no
- * hint is asked or left. */
-static inline bool vq_find_page(const struct hg_iotlb_table *pages, const struct vq_slot *slot,
-                                enum hg_perm perm, uint8_t **host)
+/* hg_space_at() for a buffer that most probably lies in one block of that size, and in another one than the last
+ * buffer: no hint is asked or left. */
+static inline bool vq_find_block(const struct vq_blocks *blocks, const struct vq_slot *slot,
+                                 enum hg_perm perm, uint8_t **host)
 {
-    uint64_t offset = slot->addr % HG_IOTLB_GRANULE;
+    uint64_t size = hg_iotlb_class_size(blocks->class);
+    uint64_t offset = slot->addr & (size - 1);
     unsigned granted;
 
-    if (hg_unlikely(slot->len > HG_IOTLB_GRANULE - offset ||
-                    !hg_iotlb_table_find_first(pages, slot->addr, HG_IOTLB_4K, &granted, host) ||
-                    (granted & perm) == 0))
+    if (hg_unlikely(
+            slot->len > size - offset ||
+            !hg_iotlb_table_find_first(blocks->table, slot->addr, blocks->class, &granted, host) ||
+            (granted & perm) == 0))
         return false;
     *host += offset;
     return true;
 }
 
+/* Any other buffer. What the ring is told of its size is a guess: hints may be several blocks. */
+static __attribute__((noinline)) bool vq_translate_slowly(struct hg_vq_dev *ring,
+                                                          const struct vq_slot *slot,
+                                                          enum hg_perm perm, uint8_t **host)
+{
+    if (hg_space_at(ring->space, &ring->hint, slot->addr, slot->len, perm, host) != slot->len)
+        return false;
+    ring->block_class =
+        ring->hint.size >= hg_iotlb_class_size(HG_IOTLB_2M) ? HG_IOTLB_2M : HG_IOTLB_4K;
+    return true;
+}
+
 /* Translates the buffer of a slot, with hints at its first two lines. */
-static inline void vq_translate(struct hg_vq_dev *ring, const struct hg_iotlb_table *pages,
+static inline void vq_translate(struct hg_vq_dev *ring, const struct vq_blocks *blocks,
                                 struct vq_slot *slot, enum hg_perm perm)
 {
     uint8_t *host;
 
-    slot->simple =
-        slot->simple &&
-        ((pages != NULL && hg_likely(vq_find_page(pages, slot, perm, &host))) ||
-         hg_space_at(ring->space, &ring->hint, slot->addr, slot->len, perm, &host) == slot->len);
+    if (blocks->table != NULL)
+        slot->simple = slot->simple && (hg_likely(vq_find_block(blocks, slot, perm, &host)) ||
+                                        vq_translate_slowly(ring, slot, perm, &host));
+    else
+        slot->simple = slot->simple && hg_space_at(ring->space, &ring->hint, slot->addr, slot->len,
+                                                   perm, &host) == slot->len;
     if (hg_unlikely(!slot->simple))
         return;
     if (perm == HG_PERM_WRITE) {
@@ -85,8 +104,8 @@ VQ_SPECIALISED unsigned vq_look_ahead(struct hg_vq_dev *ring, bool packed, struc
                                       unsigned want, enum hg_perm perm)
 {
     const uint16_t plain = perm == HG_PERM_WRITE ? HG_DESC_F_WRITE : 0;
-    const struct hg_iotlb_table *pages = vq_pages(ring);
-    const bool large = pages != NULL && hg_iotlb_buckets_n(pages) > VQ_LARGE_TABLE;
+    const struct vq_blocks blocks = vq_blocks(ring);
+    const bool large = blocks.table != NULL && hg_iotlb_buckets_n(blocks.table) > VQ_LARGE_TABLE;
     uint16_t at = ring->last_avail;
     unsigned n;
 
@@ -96,15 +115,15 @@ VQ_SPECIALISED unsigned vq_look_ahead(struct hg_vq_dev *ring, bool packed, struc
     for (n = 0; n < want && vq_look(ring, packed, at, plain, &slot[n]); n++) {
         at = (uint16_t)(at + slot[n].desc_n);
         if (large)
-            hg_iotlb_table_expect(pages, slot[n].addr, HG_IOTLB_4K);
+            hg_iotlb_table_expect(blocks.table, slot[n].addr, blocks.class);
         else
-            vq_translate(ring, pages, &slot[n], perm);
+            vq_translate(ring, &blocks, &slot[n], perm);
         if (hg_unlikely(slot[n].desc_n == 0))
             want = n + 1; /* nobody knows where the next one begins */
     }
     if (large)
         for (unsigned i = 0; i < n; i++)
-            vq_translate(ring, pages, &slot[i], perm);
+            vq_translate(ring, &blocks, &slot[i], perm);
     return n;
 }
 

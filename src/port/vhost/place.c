@@ -9,7 +9,9 @@
  * anywhere, and a ring is used as one piece. So a part whose pages do not follow each other here is
  * joined: the pages are mapped a second time, side by side. mremap() with an old size of 0 does that to
  * shared memory without its file. Huge pages can only be mapped as a whole, so memory made of
- * them cannot be joined; there the ring is refused, with the reason.
+ * them cannot be joined; there the ring is refused, with the reason. So it is when a port's rings take more
+ * pages in this way than JOINED_PAGES_MAX: each may be a mapping of its own, of which a process has 65,530
+ * unless told otherwise, and all ports share them.
  *
  * A ring holds its place without the IOTLB: an entry may be evicted while a ring uses its page. What it may
  * not do is outlive an invalidation. So whoever handles one asks each ring whether it is touched, and a
@@ -21,6 +23,8 @@
 #include <sys/mman.h>
 
 #include "port/vhost/state.h"
+
+enum { JOINED_PAGES_MAX = 512 }; /* 16 queue pairs of 1,024 descriptors, all scattered, take 352 */
 
 /* What a part must be. */
 struct shape {
@@ -119,15 +123,40 @@ static bool map_again(const struct hg_vhost_port *vp, uint64_t iova, uint8_t *at
            mremap(host, 0, HG_IOTLB_GRANULE, MREMAP_MAYMOVE | MREMAP_FIXED, at) != MAP_FAILED;
 }
 
+static uint64_t part_pages(uint64_t addr, uint64_t bytes)
+{
+    return (addr - page_of(addr) + bytes + HG_IOTLB_GRANULE - 1) / HG_IOTLB_GRANULE;
+}
+
+/* How many pages are mapped a second time for the rings of a port. */
+static uint64_t joined_pages(struct hg_vhost_port *vp)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
+        for (unsigned k = 0; k < HG_VHOST_PART_N; k++) {
+            const struct hg_vhost_part *part = &hg_vhost_ring(vp, i)->part[k];
+
+            n += part->joined != NULL ? part_pages(part->addr, part->bytes) : 0;
+        }
+    return n;
+}
+
 /* Lays the pages of a part side by side. All of them are known. */
-static int join(const struct hg_vhost_port *vp, const struct hg_vhost_ring *ring,
+static int join(struct hg_vhost_port *vp, const struct hg_vhost_ring *ring,
                 const struct shape *shape, struct hg_vhost_part *part, struct hg_err *err)
 {
     uint64_t first = page_of(shape->addr);
-    size_t bytes = hg_round_up(shape->addr - first + shape->bytes, HG_IOTLB_GRANULE);
-    uint8_t *map = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint64_t pages_n = part_pages(shape->addr, shape->bytes);
+    size_t bytes = pages_n * HG_IOTLB_GRANULE;
+    uint8_t *map;
 
     part->host = NULL;
+    if (joined_pages(vp) + pages_n > JOINED_PAGES_MAX)
+        return hg_err_set(err, ENOSPC,
+                          "ring %u: the port's rings are scattered over more than %d pages",
+                          ring->index, JOINED_PAGES_MAX);
+    map = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED)
         return hg_err_set(err, ENOMEM, "no room to join the pages of ring %u", ring->index);
     for (size_t at = 0; at < bytes; at += HG_IOTLB_GRANULE)

@@ -73,6 +73,13 @@ static void set_chores(struct hg_vhost_pair *pair, unsigned bits, bool on)
         atomic_store_explicit(&pair->rx.chores, is, memory_order_relaxed);
 }
 
+/* Nobody polls from now on, until a poll clears the bit. */
+static void set_away(struct hg_vhost_pair *pair)
+{
+    atomic_store_explicit(&pair->called, false, memory_order_relaxed);
+    set_chores(pair, HG_CHORE_AWAY, true);
+}
+
 static unsigned parked_n(const struct hg_vhost_pair *pair)
 {
     return atomic_load_explicit(&pair->parked_now, memory_order_relaxed);
@@ -162,6 +169,8 @@ static bool rest(struct hg_vhost_pair *pair, struct hg_vq_dev *dev)
     look_ahead(pair, dev);
     if (parked_n(pair) != 0 && resume(pair, dev))
         return true;
+    if (parked_n(pair) != 0 && !dev->missing)
+        hg_vq_dev_widen(dev); /* they wait for buffers */
     pair->tx_armed = true;
     if (hg_vq_dev_arm_posted(dev))
         return true;
@@ -345,7 +354,7 @@ static bool leave(struct hg_vhost_pair *pair, bool sleep)
     bool work = false;
 
     hg_spin_lock(&pair->txq.lock);
-    set_chores(pair, HG_CHORE_AWAY, true);
+    set_away(pair);
     hg_shm_publish_then_look(); /* pairs with hg_vhost_ring_posted() */
     dev = hg_qsbr_read(&pair->tx.live);
     if (dev != NULL) {
@@ -418,8 +427,12 @@ void hg_vhost_ring_posted(struct hg_vhost_ring *ring)
     /* The ring has been shown, or the guest has posted what leave() asked for: either that sees it, or we
      * see the flag. */
     hg_shm_publish_then_look();
-    if ((chores_of(pair) & HG_CHORE_AWAY) != 0)
-        hg_raise(pair->rx.kick_fd);
+    if ((chores_of(pair) & HG_CHORE_AWAY) == 0 ||
+        atomic_load_explicit(&pair->called, memory_order_relaxed))
+        return;
+    /* Before the kick: who leaves again later, looks again. */
+    atomic_store_explicit(&pair->called, true, memory_order_relaxed);
+    hg_raise(pair->rx.kick_fd);
 }
 
 void hg_vhost_queue_begin(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
@@ -437,7 +450,8 @@ void hg_vhost_queue_begin(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     hg_spin_lock(&pair->txq.lock);
     pair->park = park;
     pair->ahead_n = AHEAD_BURSTS_N;
-    set_chores(pair, HG_CHORE_IOMMU | HG_CHORE_AHEAD | HG_CHORE_AWAY, true);
+    set_chores(pair, HG_CHORE_IOMMU | HG_CHORE_AHEAD, true);
+    set_away(pair);
     hg_spin_unlock(&pair->txq.lock);
 }
 
@@ -459,6 +473,7 @@ void hg_vhost_queue_end(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     pair->ahead_n = 0;
     pair->tx_armed = false;
     atomic_store_explicit(&pair->parked_now, 0, memory_order_relaxed);
+    atomic_store_explicit(&pair->called, false, memory_order_relaxed);
     atomic_store_explicit(&pair->rx.chores, HG_CHORE_AWAY, memory_order_relaxed);
     hg_spin_unlock(&pair->txq.lock);
     hg_park_free(gone);

@@ -130,6 +130,13 @@ static void on_posted(evutil_socket_t fd, short what, void *ctx)
     hg_vhost_ring_posted(ctx);
 }
 
+static void unwatch_posted(struct hg_vhost_ring *ring)
+{
+    if (ring->posted != NULL)
+        event_free(ring->posted);
+    ring->posted = NULL;
+}
+
 /* Under a virtual IOMMU the buffers that a guest posts are looked at before frames need them. Workers
  * watch the descriptors of rings on which guests transmit; the others are watched here. By its edge, since
  * the descriptor is the guest's and reading it might block. */
@@ -139,17 +146,10 @@ static int watch_posted(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, st
         return 0;
     ring->posted =
         event_new(vp->loop, ring->kick_fd, EV_READ | EV_ET | EV_PERSIST, on_posted, ring);
-    if (ring->posted == NULL || event_add(ring->posted, NULL) != 0)
-        return hg_err_set(err, ENOMEM, "ring %u: no memory for the event of its kicks",
-                          ring->index);
-    return 0;
-}
-
-static void unwatch_posted(struct hg_vhost_ring *ring)
-{
-    if (ring->posted != NULL)
-        event_free(ring->posted);
-    ring->posted = NULL;
+    if (ring->posted != NULL && event_add(ring->posted, NULL) == 0)
+        return 0;
+    unwatch_posted(ring);
+    return hg_err_set(err, ENOMEM, "ring %u: no memory for the event of its kicks", ring->index);
 }
 
 /* Whether SET_VRING_BASE was given a position of this ring. The size may have come after it. */

@@ -117,6 +117,9 @@ struct hg_vhost_pair {
     uint32_t poll_n;         /* frames that it found then; likewise */
     /* The poller sleeps, and an answer to a miss is work for it: control kicks it. */
     atomic_bool waiting;
+    /* Control has kicked the poller since HG_CHORE_AWAY was set: once is enough, and if the kick is one that it
+     * is told of, as a front-end can arrange, there is no end otherwise. */
+    atomic_bool called;
     struct hg_vhost_announce announce;
 
     alignas(HG_CACHE_LINE_BYTES) struct hg_txq txq;

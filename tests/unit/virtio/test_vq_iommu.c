@@ -407,6 +407,26 @@ static void test_skips_a_bounded_number_of_gathered(void **state)
     }
 }
 
+/* What a look ahead costs is bounded by what is missing, too. */
+static void test_looks_at_a_bounded_number_of_pages(void **state)
+{
+    enum { PAGES = 15, WORK = 1024 };
+
+    (void)state;
+    for (unsigned packed = 0; packed < 2; packed++) {
+        open_scene(packed != 0, true);
+        for (unsigned i = 0; i < 200; i++) {
+            const struct hg_drv_buf buf = {page(4 * i), PAGES * VIOMMU_PAGE, HG_DESC_F_WRITE};
+
+            hg_drv_add(&scene.pair.drv, &buf, 1);
+        }
+        hg_drv_publish(&scene.pair.drv);
+        assert_true(hg_vq_dev_ahead(dev(), HG_PERM_WRITE));
+        assert_in_range(dev()->ahead.next, 1, WORK / PAGES + 1);
+        close_scene();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -419,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_frames_pass_refused_buffers),
         cmocka_unit_test(test_skips_a_bounded_number),
         cmocka_unit_test(test_skips_a_bounded_number_of_gathered),
+        cmocka_unit_test(test_looks_at_a_bounded_number_of_pages),
     };
 
     return cmocka_run_group_tests_name("a ring behind an IOTLB", tests, NULL, NULL);

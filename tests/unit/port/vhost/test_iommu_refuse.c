@@ -98,6 +98,31 @@ static void refuse_rings_at_odd_addresses(void **state)
     frames_pass(rig);
 }
 
+/* Every page elsewhere: what cannot be had as one piece costs the process a mapping for each page, and there
+ * are not many. */
+static void refuse_rings_scattered_over_too_many_pages(void **state)
+{
+    enum { PAIRS_N = 16, PAGES_N = (2 * PAIRS_N + 1) * PEER_RING_BYTES / PAGE };
+    struct rig *rig = *state;
+    unsigned before;
+
+    rig_close(rig);
+    rig_open(rig, &(struct rig_options){.pair_n = PAIRS_N, .peer_features = FEATURES});
+    rig->peer.ring_start = RING_IOVA;
+    for (unsigned i = 0; i < 2 * PAIRS_N; i++)
+        rig->peer.ring[i].num = 4096; /* they overlap: nobody runs them */
+    begin(rig);
+    before = rig_count_mappings();
+    for (unsigned i = 0; i < PAGES_N; i++)
+        assert_true(peer_map(&rig->peer, RING_IOVA + (uint64_t)i * PAGE, PAGE,
+                             (uint64_t)(PAGES_N - 1 - i) * PAGE, HG_VHOST_ACCESS_RW));
+    assert_says(rig, "broken", "rings are scattered over more than 512 pages");
+    assert_in_range(rig_count_mappings() - before, 400, 512);
+    peer_hang_up(&rig->peer);
+    rig_pump(rig);
+    assert_true(rig_count_mappings() <= before);
+}
+
 static void refuse_mappings_before_there_is_memory(void **state)
 {
     struct rig *rig = *state;
@@ -275,6 +300,33 @@ static void live_without_a_channel_and_take_another(void **state)
     frames_pass(rig);
 }
 
+/* One eventfd for the kicks of both rings, so that what wakes the poller is a kick that wakes the poller. */
+static void end_kicks_that_kick(void **state)
+{
+    struct rig *rig = *state;
+    int own = rig->peer.ring[RX].kick;
+
+    rig->peer.ring[RX].kick = dup(rig->peer.ring[TX].kick);
+    bring_up(rig);
+    frames_pass(rig);
+    assert_false(rig->port.rxq[0]->arm(rig->port.rxq[0]));
+    peer_take_signals(rig->peer.ring[TX].kick);
+    for (unsigned round = 0; round < 3; round++) {
+        peer_kick(&rig->peer, TX);
+        for (unsigned i = 0; i < 100; i++)
+            rig_pump(rig);
+        /* The guest's own and at most one of ours; the poller has not come yet. */
+        assert_true(peer_take_signals(rig->peer.ring[TX].kick) <= 2);
+    }
+    /* The next one counts again when the poller has been there. */
+    rig_rx(rig, 0);
+    assert_false(rig->port.rxq[0]->arm(rig->port.rxq[0]));
+    peer_kick(&rig->peer, TX);
+    rig_pump(rig);
+    assert_int_equal(peer_take_signals(rig->peer.ring[TX].kick), 2);
+    close(own);
+}
+
 static void leave_nothing_behind(void **state)
 {
     struct rig *rig = *state;
@@ -305,10 +357,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(refuse_updates_that_cannot_be_and_go_on),
         CASE(refuse_rings_at_odd_addresses),
+        CASE(refuse_rings_scattered_over_too_many_pages),
         CASE(refuse_mappings_before_there_is_memory),
         CASE(end_sessions_for_messages_of_a_wrong_shape),
         CASE(go_on_while_nobody_reads_the_channel),
         CASE(live_without_a_channel_and_take_another),
+        CASE(end_kicks_that_kick),
         CASE(leave_nothing_behind),
         cmocka_unit_test_setup_teardown(require_what_is_required, set_up_required, tear_down),
         cmocka_unit_test_setup_teardown(offer_nothing_when_off, set_up_off, tear_down),

@@ -248,6 +248,37 @@ static void sleeps_behind_a_buffer_that_is_none(void **state)
     assert_accounts(shop);
 }
 
+/* A frame that takes more buffers than are looked at where mappings do not last: the one that is still wanting
+ * wakes the poller. */
+static void wakes_for_more_than_it_looks_at(void **state)
+{
+    enum { LEN = 60000, NEEDED = LEN / PEER_BUFFER_BYTES + 1, POSTED = NEEDED - 3 };
+    struct shop *shop = *state;
+    unsigned turns = 0;
+
+    peer_post(&shop->peer, RX, POSTED);
+    while (poll_once(shop), answer(shop, UINT_MAX) != 0 || turns < 100)
+        turns++;
+    ring_of(shop, RX)->dev.ahead.window = POSTED / 2;
+    give(shop, 1, LEN);
+    assert_int_equal(parked(shop), 1);
+    for (turns = 0; turns < 100 && arm(shop); turns++) {
+        disarm(shop);
+        poll_once(shop);
+        answer(shop, UINT_MAX);
+    }
+    assert_true(turns < 100);
+    assert_true(asked_for_kicks(shop));
+    peer_post(&shop->peer, RX, 3);
+    disarm(shop); /* its kick */
+    for (turns = 0; turns < 100 && parked(shop) != 0; turns++) {
+        poll_once(shop);
+        answer(shop, UINT_MAX);
+    }
+    assert_received(shop, 1);
+    assert_accounts(shop);
+}
+
 int main(void)
 {
 #define SLEEPS(test) cmocka_unit_test_setup_teardown(test, open_shop, close_shop)
@@ -259,6 +290,7 @@ int main(void)
         SLEEPS(sleeps_while_its_rings_are_paused),
         SLEEPS(costs_nothing_while_nobody_answers),
         SLEEPS(sleeps_behind_a_buffer_that_is_none),
+        SLEEPS(wakes_for_more_than_it_looks_at),
     };
 
     return cmocka_run_group_tests_name("pollers behind an IOTLB", tests, NULL, NULL);
