@@ -152,9 +152,10 @@ unsigned hg_vq_dev_tx(struct hg_vq_dev *ring, struct hg_pkt *const *pkts, unsign
                       struct hg_queue_stats *stats, bool *notify);
 
 /*
- * Asks for the translations that buffers posted and not yet taken lack, before a frame needs them: at most
- * HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N, in the direction of `perm`. Returns whether any is missing. Cheap when nothing has been
- * posted or answered since the last call. Called by the ring's user, between rx_done and rx, or tx and tx.
+ * Asks for the translations that buffers posted and not yet taken lack, before a frame needs them: at
+ * most HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N, in the direction of `perm`. Returns whether any is missing.
+ * Cheap when nothing has been posted or answered since the last call. Called by the ring's user,
+ * between rx_done and rx, or tx and tx.
  */
 bool hg_vq_dev_ahead(struct hg_vq_dev *ring, enum hg_perm perm);
 
