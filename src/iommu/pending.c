@@ -35,7 +35,8 @@ static uint64_t granule_of(uint64_t addr)
 
 static uint64_t load(const _Atomic uint64_t *word)
 {
-    return atomic_load_explicit(word, memory_order_relaxed);
+    /* Pairs with set(): who finds a question answered finds the entry that the answer brought. */
+    return atomic_load_explicit(word, memory_order_acquire);
 }
 
 /* The number of the granule's first (which: 0) or second (1) bucket. */
@@ -74,9 +75,8 @@ static void set(struct hg_pending *pending, unsigned b, unsigned way, uint64_t w
     pending->asked_n += state_of(word) == HG_PENDING_ASKED;
     pending->deadline_ns[b][way] = deadline_ns;
     pending->next_ns = hg_min_u64(pending->next_ns, deadline_ns);
-    /* Relaxed: the word says all. Who looks for the entry that an answer brought looks for the count of
-     * answers first (hg_iotlb_answers()). */
-    atomic_store_explicit(place, word, memory_order_relaxed);
+    /* Pairs with load(). The entry is in the table before its question is forgotten. */
+    atomic_store_explicit(place, word, memory_order_release);
 }
 
 /* Makes a fault of a miss. */

@@ -5,8 +5,8 @@ stay; and a trespasser, who names memory that is not mapped for the card (guest/
 import contextlib
 import json
 
-import vfio
 import vmtest
+import vfio  # after vmtest, which sets the path to what it needs
 from lab import bench, process
 
 PINGS = 1000
