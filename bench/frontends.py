@@ -14,8 +14,28 @@ import contention
 from peers import frames, loadgen, testpmd
 
 FRONT_END_CPU = loadgen.CPU
+WINDOW_N = 128  # frames under way where each buffer is mapped for one use: half a ring
 TSO_SEGMENT_BYTES = 1460
 TSO_FRAME_BYTES = 54 + 44 * TSO_SEGMENT_BYTES
+
+
+@dataclasses.dataclass(frozen=True)
+class Guest:
+    """Buffers scattered over pages, one for each, and how they are mapped where there is an IOMMU.
+
+    page: "4K" or "2M"; live: pages on one port; mapping: "static" or "dynamic", each buffer for
+    one use; in_flight: invalidations at once, None: as many as there are.
+    """
+    page: str
+    live: int
+    mapping: str = "static"
+    in_flight: int = None
+
+    def __str__(self):
+        how = ("mapped once" if self.mapping == "static" else
+               "mapped for each use" + (", one invalidation at a time" if self.in_flight == 1
+                                        else ""))
+        return f"{self.live} pages of {self.page}, {how}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +44,8 @@ class Cell:
     size: object
     dirs: int
     macs: int
+    packed: bool = False
+    guest: Guest = None     # None: buffers in a row
 
     @property
     def tso(self):
@@ -32,7 +54,9 @@ class Cell:
     def __str__(self):
         size = "64 KiB TSO" if self.tso else f"{self.size} bytes"
         return (f"{size}, {'two directions' if self.dirs == 2 else 'one direction'}, "
-                f"{self.macs} address{'es' if self.macs > 1 else ''}")
+                f"{self.macs} address{'es' if self.macs > 1 else ''}"
+                + (", packed rings" if self.packed else "")
+                + (f", {self.guest}" if self.guest else ""))
 
 
 @dataclasses.dataclass
@@ -51,6 +75,8 @@ class Result:
     lost: int = None
     misordered: int = None
     corrupt: int = None
+    received: int = None
+    iommu: dict = None      # what loadgen says of its virtual IOMMU
 
 
 class Loadgen:
@@ -62,9 +88,18 @@ class Loadgen:
     def run(self, directory, cell, system, *, seconds, warmup_s, queue_size,
             verify=False):
         role = "server" if system.front_end_listens else "client"
+        memory = {}
+        if guest := cell.guest:
+            dynamic = guest.mapping == "dynamic"
+            queue_size = min(queue_size, guest.live // 2)
+            memory = {"page": guest.page, "live_pages": guest.live,
+                      "iommu": guest.mapping if system.iommu else "off",
+                      "in_flight": guest.in_flight, "window": WINDOW_N if dynamic else None,
+                      "check_unmapped": verify and dynamic}
         child = loadgen.Loadgen(directory, [(socket, role) for socket in system.sockets],
                                 size=cell.size, macs=cell.macs, dirs=cell.dirs, seconds=seconds,
-                                warmup_s=warmup_s, queue_size=queue_size, verify=verify)
+                                warmup_s=warmup_s, queue_size=queue_size, verify=verify,
+                                packed=cell.packed, **memory)
         try:
             child.wait_measuring()
             with contention.watching(child.popen.pid, system.pid) as watch:
@@ -75,7 +110,7 @@ class Loadgen:
         return Result(told["rx_pps"], told["rx_bps"],
                       [direction["rx_pps"] for direction in told["per_direction"]], cycles,
                       watch.share, told["idle_share"], told["lost"], told["misordered"],
-                      told["corrupt"])
+                      told["corrupt"], told["rx"], told.get("iommu"))
 
 
 class TestpmdFrontEnd:
@@ -83,7 +118,7 @@ class TestpmdFrontEnd:
     name = "testpmd"
 
     def offers(self, cell):
-        return not cell.tso or cell.macs == 1
+        return cell.guest is None and (not cell.tso or cell.macs == 1)
 
     def run(self, directory, cell, system, *, seconds, warmup_s, queue_size,
             verify=False):
@@ -92,7 +127,7 @@ class TestpmdFrontEnd:
                    self._source(directory, 1, cell, 11, 10) if cell.dirs == 2
                    else "net_null0,no-rx=1"]
         ports = [testpmd.virtio_user_vdev(n, socket, server=system.front_end_listens,
-                                          queue_size=queue_size)
+                                          queue_size=queue_size, packed=cell.packed)
                  for n, socket in enumerate(system.sockets)]
         buffers = ({"buffer_bytes": 65535, "buffers_n": 8192} if cell.tso
                    else {"buffers_n": 65536})

@@ -122,11 +122,26 @@ class Summary:
     ratio_max: float
     front_end_idle_share: float
     roundtrip_ns: tuple
+    lost_share: float       # of the frames sent; None where not known
+    ack_us: dict            # of invalidations: medians of each run's mean, median, p99; None: none
 
 
 def median_known(values):
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
+
+
+def lost_share(run):
+    """Of what was sent in the interval and is no longer under way."""
+    lost, received = run.result.lost, run.result.received
+    return lost / (lost + received) if received is not None and lost + received else None
+
+
+def ack_us(runs):
+    told = [run.result.iommu["ack_us"] for run in runs
+            if run.result.iommu and run.result.iommu["ack_us"]]
+    return {key: statistics.median(one[key] for one in told)
+            for key in ("mean", "median", "p99")} if told else None
 
 
 def summarize(runs, subject):
@@ -148,5 +163,5 @@ def summarize(runs, subject):
                 median_known(run.result.cycles_per_packet for run in mine),
                 median_known(ratios), min(ratios, default=None), max(ratios, default=None),
                 median_known(run.result.front_end_idle_share for run in mine),
-                (min(trips), max(trips))))
+                (min(trips), max(trips)), median_known(map(lost_share, mine)), ack_us(mine)))
     return sorted(out, key=lambda s: (s.placement != "near", systems.NAMES.index(s.system)))

@@ -4,6 +4,7 @@ A system is opened once per group of cells and then paused (SIGSTOP) whenever an
 measured: runs of a pair lie seconds apart, not the minutes that starting a switch for each of
 them would take, and exactly one system has the forwarding CPU at any time.
 
+    iommu               whether front-ends shall use the virtual IOMMU that it offers
     front_end_listens   whether the front-end makes the sockets (and the switch connects)
     sockets             the two vhost-user sockets
     wait_attached()     until the front-end of both is there
@@ -23,8 +24,9 @@ FORWARDING_CPU = 0
 class Headgate:
     front_end_listens = False
 
-    def __init__(self, daemon, sockets):
+    def __init__(self, daemon, sockets, iommu):
         self.daemon = daemon
+        self.iommu = iommu
         self.pid = daemon.popen.pid
         self.sockets = sockets
         self.pause, self.resume = daemon.pause, daemon.resume
@@ -43,13 +45,12 @@ class Headgate:
 class Testpmd:
     front_end_listens = False
 
-    def __init__(self, process, sockets):
+    def __init__(self, process, sockets, iommu):
         self.process = process
+        self.iommu = iommu
         self.pid = process.popen.pid
         self.sockets = sockets
         self.pause, self.resume = process.pause, process.resume
-        process.command("set record-core-cycles on")
-        process.start()
 
     def wait_attached(self):
         self.process.wait_links_up([0, 1])
@@ -60,6 +61,7 @@ class Testpmd:
 
 class Ovs:
     front_end_listens = True
+    iommu = False
 
     def __init__(self, switch, sockets, set_rules):
         self.switch = switch
@@ -79,22 +81,29 @@ class Ovs:
         return self.switch.measure(seconds)[1]
 
 
+# The virtual IOMMU is offered always: a front-end that does not use it costs nothing.
+
 def _open_headgate(stack, directory, _tso):
     sockets = [directory / "vm1.sock", directory / "vm2.sock"]
-    ports = {f"vm{n}": {"type": "vhost-user", "socket": socket, "role": "server", "iommu": "off"}
+    ports = {f"vm{n}": {"type": "vhost-user", "socket": socket, "role": "server"}
              for n, socket in enumerate(sockets, 1)}
     daemon = stack.enter_context(headgate.running(directory / "headgate", ports,
                                                   cpu=FORWARDING_CPU))
-    return {"headgate": Headgate(daemon, sockets)}
+    return {"headgate": Headgate(daemon, sockets, False),
+            "headgate+iommu": Headgate(daemon, sockets, True)}
 
 
 def _open_testpmd(stack, directory, tso):
     sockets = [directory / "t1.sock", directory / "t2.sock"]
-    vdevs = [testpmd.vhost_vdev(n, socket, tso=tso) for n, socket in enumerate(sockets)]
+    vdevs = [testpmd.vhost_vdev(n, socket, tso=tso, iommu=True)
+             for n, socket in enumerate(sockets)]
     process = stack.enter_context(
         testpmd.running(directory, "testpmd", vdevs, cpu=FORWARDING_CPU, memory_mib=768,
                         buffers_n=65536))
-    return {"testpmd-io": Testpmd(process, sockets)}
+    process.command("set record-core-cycles on")
+    process.start()
+    return {"testpmd-io": Testpmd(process, sockets, False),
+            "testpmd+iommu": Testpmd(process, sockets, True)}
 
 
 def _open_ovs(stack, directory, tso):
@@ -107,9 +116,11 @@ def _open_ovs(stack, directory, tso):
             "ovs-flows": Ovs(switch, sockets, switch.forward_port_to_port)}
 
 
-_OPENERS = {"headgate": _open_headgate, "testpmd-io": _open_testpmd,
+_OPENERS = {"headgate": _open_headgate, "headgate+iommu": _open_headgate,
+            "testpmd-io": _open_testpmd, "testpmd+iommu": _open_testpmd,
             "ovs-normal": _open_ovs, "ovs-flows": _open_ovs}
 NAMES = tuple(_OPENERS)
+PLAIN = tuple(name for name in NAMES if not name.endswith("+iommu"))
 
 
 def open_system(stack, name, directory, tso):

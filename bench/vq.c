@@ -120,7 +120,7 @@ static void lane_close(struct lane *lane)
 /* Gives each lane its pages in an order that says nothing about where they are, and tells the IOTLB. */
 static void scatter(struct guest *guest, const struct config *config)
 {
-    uint32_t order[PAGES_MAX];
+    static uint32_t order[PAGES_MAX];
 
     for (uint32_t i = 0; i < config->pages_n; i++) {
         uint32_t j = (uint32_t)random_below(i + 1);

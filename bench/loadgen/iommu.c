@@ -167,6 +167,11 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static double to_us(uint64_t ns)
+{
+    return (double)ns / 1e3;
+}
+
 void iommu_print_latency(struct iommu *iommu, struct iommu *other)
 {
     size_t n = hg_min_u64(other->ack_n, SAMPLES_MAX - iommu->ack_n);
@@ -184,6 +189,5 @@ void iommu_print_latency(struct iommu *iommu, struct iommu *other)
     for (size_t i = 0; i < n; i++)
         sum_ns += ns[i];
     printf("{\"mean\": %.2f, \"median\": %.2f, \"p99\": %.2f, \"max\": %.2f}",
-           (double)sum_ns / (double)n / 1e3, (double)ns[n / 2] / 1e3,
-           (double)ns[n * 99 / 100] / 1e3, (double)ns[n - 1] / 1e3);
+           to_us(sum_ns) / (double)n, to_us(ns[n / 2]), to_us(ns[n * 99 / 100]), to_us(ns[n - 1]));
 }

@@ -86,25 +86,25 @@ static void parse_size(struct options *options, const char *text)
                           : (uint32_t)number("--size", text, FRAME_BYTES_MIN, FRAME_BYTES_MAX);
 }
 
-static void parse_iommu(struct options *options, const char *text)
+static void parse_iommu(struct port_options *options, const char *text)
 {
     static const char *const modes[] = {
         [IOMMU_OFF] = "off", [IOMMU_STATIC] = "static", [IOMMU_DYNAMIC] = "dynamic"};
 
     for (unsigned i = 0; i < HG_ARRAY_N(modes); i++)
         if (strcmp(text, modes[i]) == 0) {
-            options->port.iommu = (enum iommu_mode)i;
+            options->iommu = (enum iommu_mode)i;
             return;
         }
     misused("--iommu", text);
 }
 
-static void parse_page(struct options *options, const char *text)
+static void parse_page(struct port_options *options, const char *text)
 {
     if (strcmp(text, "4K") == 0)
-        options->port.page_bytes = 4096;
+        options->page_bytes = 4096;
     else if (strcmp(text, "2M") == 0)
-        options->port.page_bytes = 2 << 20;
+        options->page_bytes = 2 << 20;
     else
         misused("--page", text);
 }
@@ -160,6 +160,45 @@ static const struct option long_options[] = {
     {0},
 };
 
+/* Those of the guest's rings and memory. False if it is none of them. */
+static bool take_guest_option(struct port_options *options, int option)
+{
+    switch (option) {
+    case OPT_QUEUE_SIZE:
+        options->queue_size =
+            (uint16_t)number("--queue-size", optarg, 2 * BATCH_N, HG_VRING_NUM_MAX);
+        break;
+    case OPT_BUFFERS:
+        options->buffers_n = (uint32_t)number("--buffers", optarg, 1, 1 << 20);
+        break;
+    case OPT_MRG:
+        options->mergeable = number("--mrg", optarg, 0, 1) == 1;
+        break;
+    case OPT_PACKED:
+        options->packed = true;
+        break;
+    case OPT_IOMMU:
+        parse_iommu(options, optarg);
+        break;
+    case OPT_PAGE:
+        parse_page(options, optarg);
+        break;
+    case OPT_LIVE_PAGES:
+        options->live_pages = (uint32_t)number("--live-pages", optarg, 4 * BATCH_N, LIVE_PAGES_MAX);
+        break;
+    case OPT_IN_FLIGHT:
+        options->in_flight_max =
+            (uint32_t)number("--in-flight", optarg, 1, HG_VHOST_FRONT_IOTLB_MAX);
+        break;
+    case OPT_CHECK_UNMAPPED:
+        options->watch = true;
+        break;
+    default:
+        return false;
+    }
+    return true;
+}
+
 static void take_option(struct options *options, struct port *ports, unsigned *port_n, int option)
 {
     switch (option) {
@@ -184,16 +223,6 @@ static void take_option(struct options *options, struct port *ports, unsigned *p
     case OPT_CPU:
         options->cpu = (int)number("--cpu", optarg, 0, CPU_SETSIZE - 1);
         break;
-    case OPT_QUEUE_SIZE:
-        options->port.queue_size =
-            (uint16_t)number("--queue-size", optarg, 2 * BATCH_N, HG_VRING_NUM_MAX);
-        break;
-    case OPT_BUFFERS:
-        options->port.buffers_n = (uint32_t)number("--buffers", optarg, 1, 1 << 20);
-        break;
-    case OPT_MRG:
-        options->port.mergeable = number("--mrg", optarg, 0, 1) == 1;
-        break;
     case OPT_VERIFY:
         options->verify = true;
         break;
@@ -206,35 +235,17 @@ static void take_option(struct options *options, struct port *ports, unsigned *p
     case OPT_TIMEOUT:
         options->timeout_s = seconds("--timeout", optarg);
         break;
-    case OPT_PACKED:
-        options->port.packed = true;
-        break;
-    case OPT_IOMMU:
-        parse_iommu(options, optarg);
-        break;
-    case OPT_PAGE:
-        parse_page(options, optarg);
-        break;
-    case OPT_LIVE_PAGES:
-        options->port.live_pages =
-            (uint32_t)number("--live-pages", optarg, 4 * BATCH_N, LIVE_PAGES_MAX);
-        break;
-    case OPT_IN_FLIGHT:
-        options->port.in_flight_max =
-            (uint32_t)number("--in-flight", optarg, 1, HG_VHOST_FRONT_IOTLB_MAX);
-        break;
     case OPT_WINDOW:
         options->window = (uint32_t)number("--window", optarg, 1, 1 << 20);
-        break;
-    case OPT_CHECK_UNMAPPED:
-        options->port.watch = true;
         break;
     case OPT_HELP:
         fputs(usage, stdout);
         exit(EXIT_SUCCESS);
     default:
-        fputs(usage, stderr);
-        exit(EXIT_USAGE);
+        if (!take_guest_option(&options->port, option)) {
+            fputs(usage, stderr);
+            exit(EXIT_USAGE);
+        }
     }
 }
 

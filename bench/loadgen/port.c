@@ -296,22 +296,24 @@ static int begin(struct port *port, struct hg_err *err)
     return hg_vhost_front_start(&port->front, fd, &port->plan, err);
 }
 
-/* Sleeps until a socket of one of the ports is ready, or for `ns`. */
-static void wait_for_input(const struct port *const *ports, unsigned n, uint64_t ns)
+static void put_sockets(const struct port *port, struct pollfd fds[2])
+{
+    bool writes = port->started && hg_vhost_front_wants_write(&port->front);
+
+    fds[0].fd = port->started ? port->front.conn.fd : port->listener.fd;
+    fds[0].events = (short)(POLLIN | (writes ? POLLOUT : 0));
+    fds[1].fd = port->started ? hg_vhost_front_channel(&port->front) : -1;
+    fds[1].events = POLLIN;
+}
+
+void ports_rest(const struct port *a, const struct port *b, uint64_t ns)
 {
     struct timespec timeout = {(time_t)(ns / HG_NS_PER_S), (long)(ns % HG_NS_PER_S)};
     struct pollfd fds[4];
 
-    for (unsigned i = 0; i < n; i++) {
-        const struct port *port = ports[i];
-        bool writes = port->started && hg_vhost_front_wants_write(&port->front);
-
-        fds[2 * i].fd = port->started ? port->front.conn.fd : port->listener.fd;
-        fds[2 * i].events = (short)(POLLIN | (writes ? POLLOUT : 0));
-        fds[2 * i + 1].fd = port->started ? hg_vhost_front_channel(&port->front) : -1;
-        fds[2 * i + 1].events = POLLIN;
-    }
-    ppoll(fds, 2 * n, &timeout, NULL);
+    put_sockets(a, &fds[0]);
+    put_sockets(b, &fds[2]);
+    ppoll(fds, a == b ? 2 : 4, &timeout, NULL);
 }
 
 static int step(struct port *port, struct hg_err *err)
@@ -353,8 +355,7 @@ int ports_attach(struct port *ports, unsigned n, uint64_t timeout_ns, struct hg_
             return hg_err_set(err, ETIMEDOUT, "no session with the back-ends at '%s' and '%s'",
                               ports[0].path, ports[n - 1].path);
         if (!all_in(ports, n, HG_VHOST_FRONT_UP))
-            wait_for_input((const struct port *[]){&ports[0], &ports[n - 1]}, n,
-                           RETRY_MS * HG_NS_PER_MS);
+            ports_rest(&ports[0], &ports[n - 1], RETRY_MS * HG_NS_PER_MS);
     }
     for (unsigned i = 0; i < n; i++)
         post_everything(&ports[i]);
@@ -369,7 +370,7 @@ static void stop(struct port *port)
         return;
     if (port->front.state == HG_VHOST_FRONT_UP && hg_vhost_front_stop(&port->front, NULL) == 0)
         while (port->front.state != HG_VHOST_FRONT_STOPPED && hg_now_ns() < end_ns) {
-            wait_for_input((const struct port *[]){port}, 1, RETRY_MS * HG_NS_PER_MS);
+            ports_rest(port, port, RETRY_MS * HG_NS_PER_MS);
             if (hg_vhost_front_run(&port->front, NULL) != 0)
                 break;
         }
@@ -427,9 +428,4 @@ bool ports_serve(struct port *a, struct port *b)
     bool any = serve(a);
 
     return serve(b) || any;
-}
-
-void ports_rest(const struct port *a, const struct port *b, uint64_t ns)
-{
-    wait_for_input((const struct port *[]){a, b}, 2, ns);
 }

@@ -14,6 +14,9 @@
  * number (or of the offset in the stream), so a receiver needs nothing but the bytes to tell a
  * damaged, repeated or misplaced piece from a good one.
  *
+ * The spacing is from one datagram to the next. A guest that did not run for a while goes on where it was
+ * and does not make up for it: that would test how long a ring is.
+ *
  * Whatever the network does, each ends by itself: nothing here waits without a limit.
  *
  * Why not ping(8): its statistics have no percentiles, it compares payloads with one repeated

@@ -157,15 +157,16 @@ int ping_main(int argc, char **argv)
         die("memory");
     }
 
-    uint64_t start_ns = now_ns();
+    uint64_t due_ns = now_ns();
     for (uint32_t i = 0; i < ping.count; i++) {
-        while (readable_before(ping.fd, start_ns + i * interval_ns)) {
+        while (readable_before(ping.fd, due_ns)) {
             ping_receive(&ping);
-            if (now_ns() >= start_ns + i * interval_ns) {
+            if (now_ns() >= due_ns) {
                 break;
             }
         }
         ping_send(&ping, &to, i);
+        due_ns = ping.sent_ns[i] + interval_ns;
     }
     uint64_t end_ns = now_ns() + linger_ns;
     while (ping.received_n < ping.count && readable_before(ping.fd, end_ns)) {

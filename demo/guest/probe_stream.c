@@ -26,12 +26,12 @@ int udp_send_main(int argc, char **argv)
         die("socket");
     }
     limit_sending(fd);
-    uint64_t start_ns = now_ns();
+    uint64_t due_ns = now_ns();
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t due_ns = start_ns + i * interval_ns;
         struct timespec due = {.tv_sec = (time_t)(due_ns / 1000000000u),
                                .tv_nsec = (long)(due_ns % 1000000000u)};
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL);
+        due_ns = now_ns() + interval_ns;
         uint32_t sequence = htonl(i);
         memcpy(buffer, &sequence, SEQUENCE_BYTES);
         pattern_fill(buffer + SEQUENCE_BYTES, n_bytes - SEQUENCE_BYTES, i, 0);

@@ -111,11 +111,11 @@ static int read_settings(struct settings *settings, json_t *object, bool named, 
     const char *key;
     json_t *value;
 
+    settings->n = 0;
     if (json_object_size(object) > HG_SPEC_SETTINGS_MAX) {
         return hg_err_set(err, EINVAL, "found %zu keys; expected at most %d",
                           json_object_size(object), HG_SPEC_SETTINGS_MAX);
     }
-    settings->n = 0;
     json_object_foreach(object, key, value)
     {
         if (!named || strcmp(key, "name") != 0) {

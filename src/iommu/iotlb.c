@@ -11,6 +11,9 @@
 /* 16 KiB: 512 pages stay in the first-level cache, and leave room for the packets. */
 enum { BUCKETS_MIN = 256 };
 
+/* So many blocks are copied, and so often, until few of them stand in each other's way. */
+enum { COPIES_MAX = 32768, BUILDS_MAX = 8 };
+
 /* So much of the bound is evicted at once that one grace period serves many updates. */
 enum { EVICT_SHARE = 64 };
 
@@ -209,7 +212,7 @@ bool iotlb_hide_range(struct hg_iotlb *iotlb, uint64_t first, uint64_t last, iot
                       void *ctx)
 {
     struct hg_iotlb_table *table = iotlb_table(iotlb);
-    uint64_t probes_max = (table->bucket_mask + 1) / 4;
+    uint64_t probes_max = hg_iotlb_buckets_n(table) / 4;
     uint32_t classes = atomic_load_explicit(&table->classes, memory_order_relaxed);
     bool any = false;
 
@@ -279,24 +282,59 @@ static bool put_unseen(struct hg_iotlb_table *table, uint64_t tag, uint8_t *host
     return true;
 }
 
-/* Moves all blocks into a table twice as large, with another multiplier. Without memory for it, the table
- * stays as it is. */
-static void grow(struct hg_iotlb *iotlb)
+/* Copies all blocks; returns how many found no room. */
+static uint32_t copy_blocks(struct hg_iotlb_table *to, struct hg_iotlb_table *from)
 {
-    struct hg_iotlb_table *old = iotlb_table(iotlb);
-    struct hg_iotlb_table *new = hg_iotlb_table_new(2 * (old->bucket_mask + 1));
+    uint32_t lost = 0;
 
-    if (new == NULL)
-        return;
-    for (uint64_t i = 0; i < hg_iotlb_slots_n(old); i++) {
-        const struct hg_iotlb_slot *slot = hg_iotlb_slot(old, i);
+    for (uint64_t i = 0; i < hg_iotlb_slots_n(from); i++) {
+        const struct hg_iotlb_slot *slot = hg_iotlb_slot(from, i);
         uint64_t tag = iotlb_load_tag(slot);
 
-        if (hg_iotlb_tag_class(tag) != 0 && !put_unseen(new, tag, iotlb_load_host(slot)))
-            iotlb->evictions++;
+        if (hg_iotlb_tag_class(tag) != 0)
+            lost += !put_unseen(to, tag, iotlb_load_host(slot));
     }
+    return lost;
+}
+
+/* Moves all blocks into another table, with another multiplier: a lucky one if some tries give one. False
+ * without memory for it: then the table stays as it is. */
+static bool build_anew(struct hg_iotlb *iotlb, uint64_t buckets_n)
+{
+    uint32_t tries = hg_min_u32(COPIES_MAX / hg_max_u32(iotlb_table(iotlb)->n, 1) + 1, BUILDS_MAX);
+    struct hg_iotlb_table *new;
+    uint32_t lost;
+
+    for (;; free(new)) {
+        new = hg_iotlb_table_new(buckets_n);
+        if (new == NULL)
+            return false;
+        lost = copy_blocks(new, iotlb_table(iotlb));
+        if (--tries == 0 || (lost == 0 && !hg_iotlb_table_is_unlucky(new)))
+            break;
+    }
+    iotlb->evictions += lost;
+    new->patience_n = hg_iotlb_buckets_n(iotlb_table(iotlb)) == buckets_n
+                          ? 2 * iotlb_table(iotlb)->patience_n
+                          : 0;
+    if (new->patience_n == 0)
+        new->patience_n = new->put_n / 4;
+    new->judge_at = new->put_n + new->patience_n;
     replace_table(iotlb, new);
     iotlb_wait(iotlb);
+    return true;
+}
+
+/* Whether another table was found in which blocks that stand in each other's way may not do so: a larger one,
+ * or, not too often, one with another multiplier. */
+static bool change_table(struct hg_iotlb *iotlb)
+{
+    const struct hg_iotlb_table *table = iotlb_table(iotlb);
+    uint64_t buckets_n = hg_iotlb_buckets_n(table);
+
+    if (table->n >= buckets_n && may_grow(iotlb))
+        return build_anew(iotlb, 2 * buckets_n);
+    return table->put_n >= table->judge_at && build_anew(iotlb, buckets_n);
 }
 
 /* Evicts a part of the table: from where the last eviction ended, in the order of hashes, which no guest
@@ -330,6 +368,8 @@ static void make_room(struct hg_iotlb *iotlb, uint64_t key)
         left = hg_iotlb_table_move(iotlb_table(iotlb), key);
         if (left != NULL)
             note_gone(iotlb, left);
+        else if (change_table(iotlb))
+            return;
         else
             hide(iotlb, hg_iotlb_table_victim(iotlb_table(iotlb), key, iotlb->evictions++));
     }
@@ -343,7 +383,9 @@ void iotlb_put(struct hg_iotlb *iotlb, uint64_t key, unsigned perm, uint8_t *hos
     if (iotlb_table(iotlb)->n >= iotlb->entries_max)
         evict(iotlb);
     else if (is_crowded(iotlb_table(iotlb)) && may_grow(iotlb))
-        grow(iotlb);
+        build_anew(iotlb, 2 * hg_iotlb_buckets_n(iotlb_table(iotlb)));
+    else if (hg_iotlb_table_is_unlucky(iotlb_table(iotlb)))
+        build_anew(iotlb, hg_iotlb_buckets_n(iotlb_table(iotlb)));
     while (!hg_iotlb_table_put(iotlb_table(iotlb), key, perm, host))
         make_room(iotlb, key);
 }

@@ -96,26 +96,27 @@ struct hg_iotlb_block {
  * holds until the caller's next quiescent state. */
 bool hg_iotlb_find(const struct hg_iotlb *iotlb, uint64_t addr, struct hg_iotlb_block *block);
 
-/* The same where it is short: while all blocks are of one size, in the first bucket. False says nothing: ask
- * hg_iotlb_find() then. Nearly all look-ups end here. */
+/* The block of this class that holds addr, if it is in its first bucket. */
+static inline bool hg_iotlb_find_first(const struct hg_iotlb_table *table, uint64_t addr,
+                                       unsigned class, struct hg_iotlb_block *block)
+{
+    block->size = hg_iotlb_class_size(class);
+    block->base = addr & -block->size;
+    return hg_iotlb_table_find_first(table, addr, class, &block->perm, &block->host);
+}
+
+/* hg_iotlb_find() where it is short: in the first buckets of the sizes that are common, which the compiler
+ * knows. False says nothing: ask hg_iotlb_find() then. Nearly all look-ups end here. */
 static inline bool hg_iotlb_find_quick(const struct hg_iotlb *iotlb, uint64_t addr,
                                        struct hg_iotlb_block *block)
 {
     const struct hg_iotlb_table *table = hg_qsbr_read(&iotlb->table);
     uint32_t classes = atomic_load_explicit(&table->classes, memory_order_relaxed);
 
-    /* Twice the same, each with a size that the compiler knows. */
-    if (classes == 1u << HG_IOTLB_4K) {
-        block->size = hg_iotlb_class_size(HG_IOTLB_4K);
-        block->base = addr & -block->size;
-        return hg_iotlb_table_find_first(table, addr, HG_IOTLB_4K, &block->perm, &block->host);
-    }
-    if (classes == 1u << HG_IOTLB_2M) {
-        block->size = hg_iotlb_class_size(HG_IOTLB_2M);
-        block->base = addr & -block->size;
-        return hg_iotlb_table_find_first(table, addr, HG_IOTLB_2M, &block->perm, &block->host);
-    }
-    return false;
+    return ((classes & 1u << HG_IOTLB_4K) != 0 &&
+            hg_iotlb_find_first(table, addr, HG_IOTLB_4K, block)) ||
+           ((classes & 1u << HG_IOTLB_2M) != 0 &&
+            hg_iotlb_find_first(table, addr, HG_IOTLB_2M, block));
 }
 
 /* Starts the transfer of what hg_iotlb_find(addr) will look at first. A burst calls it for all its
@@ -125,13 +126,10 @@ static inline void hg_iotlb_expect(const struct hg_iotlb *iotlb, uint64_t addr)
     const struct hg_iotlb_table *table = hg_qsbr_read(&iotlb->table);
     uint32_t classes = atomic_load_explicit(&table->classes, memory_order_relaxed);
 
-    if (classes == 1u << HG_IOTLB_4K)
+    if ((classes & 1u << HG_IOTLB_4K) != 0)
         hg_iotlb_table_expect(table, addr, HG_IOTLB_4K);
-    else if (classes == 1u << HG_IOTLB_2M)
+    if ((classes & 1u << HG_IOTLB_2M) != 0)
         hg_iotlb_table_expect(table, addr, HG_IOTLB_2M);
-    else
-        for (; classes != 0; classes &= classes - 1)
-            hg_iotlb_table_expect(table, addr, (unsigned)__builtin_ctz(classes));
 }
 
 /* ---- control: entries ---- */

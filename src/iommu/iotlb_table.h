@@ -3,12 +3,16 @@
  * what at once, and why a reader never sees one entry's tag with another's address, is said in
  * iommu/iotlb.h.
  *
- * A block has two buckets, given by two parts of its hash. The first is used until it is full, and a table
- * grows before it is crowded, so that nearly all look-ups touch one line. When both are full, control moves
- * one of the blocks in them to that block's other bucket, always from the first to the second:
- * the copy is there before the original goes, and a reader looks at the second bucket after the first, so
- * it never misses a block that is there. The hash is a multiplication by a random odd number,
- * chosen for each table, of which both halves count: a guest cannot know which addresses collide.
+ * A block has two buckets. The first is used until it is full, and a table grows before it is crowded, so that
+ * nearly all look-ups touch one line. When both are full, control moves one of the blocks in them to
+ * that block's other bucket, always from the first to the second: the copy is there before the original
+ * goes, and a reader looks at the second bucket after the first, so it never misses a block that is
+ * there.
+ *
+ * The first bucket is cheap to find: one multiplication by a random odd number, chosen for each table.
+ * It spreads most regular strides better than chance, and crowds a few; the second bucket is as good as
+ * chance for any, and when too many blocks end there the table is built anew with another number. A guest
+ * cannot know which addresses collide, and if it guesses, its own look-ups take longer.
  *
  * Slot states, by tag:
  *   0             free
@@ -49,12 +53,16 @@ struct hg_iotlb_bucket {
 
 struct hg_iotlb_table {
     alignas(HG_CACHE_LINE_BYTES) uint64_t multiplier;
-    uint64_t bucket_mask;
+    uint64_t at_mask;         /* bytes of all buckets but one */
     _Atomic uint32_t classes; /* bit c: there are blocks of class c */
 
     /* Control's own, on a line that readers do not touch. */
     alignas(HG_CACHE_LINE_BYTES) uint32_t n; /* live blocks */
     uint32_t class_n[HG_IOTLB_CLASS_N];
+    uint64_t put_n;      /* blocks ever put in, */
+    uint64_t second_n;   /* and of them, into their second bucket */
+    uint64_t patience_n; /* it is built anew for that after so many puts, twice as many each time */
+    uint64_t judge_at;   /* which is at this one */
     struct hg_iotlb_table *retired_next;
 
     struct hg_iotlb_bucket bucket[];
@@ -76,6 +84,12 @@ static inline uint64_t hg_iotlb_key(uint64_t addr, unsigned class)
     return (addr & -hg_iotlb_class_size(class)) | class << HG_IOTLB_TAG_CLASS_SHIFT;
 }
 
+/* Where the first bucket of a block is, in bytes from the first of all. */
+static inline uint64_t hg_iotlb_first_at(const struct hg_iotlb_table *table, uint64_t block_number)
+{
+    return block_number * table->multiplier >> 32 & table->at_mask;
+}
+
 static inline uint64_t hg_iotlb_mix(uint64_t number, uint64_t multiplier)
 {
     unsigned __int128 product = (unsigned __int128)number * multiplier;
@@ -83,20 +97,22 @@ static inline uint64_t hg_iotlb_mix(uint64_t number, uint64_t multiplier)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* One round alone, with an unlucky multiplier, crowds regular strides; two are as good as chance. */
-static inline uint64_t hg_iotlb_hash(uint64_t multiplier, uint64_t block_number)
+/* A hash that is as good as chance, of which all bits count. */
+static inline uint64_t hg_iotlb_hash(uint64_t multiplier, uint64_t number)
 {
-    return hg_iotlb_mix(hg_iotlb_mix(block_number, multiplier), UINT64_C(0x9e3779b97f4a7c15));
+    return hg_iotlb_mix(hg_iotlb_mix(number, multiplier), UINT64_C(0x9e3779b97f4a7c15));
 }
 
-static inline uint64_t hg_iotlb_first_bucket(const struct hg_iotlb_table *table, uint64_t hash)
+/* The same for the second bucket. */
+static inline uint64_t hg_iotlb_second_at(const struct hg_iotlb_table *table, uint64_t block_number)
 {
-    return hash & table->bucket_mask;
+    return hg_iotlb_hash(table->multiplier, block_number) & table->at_mask;
 }
 
-static inline uint64_t hg_iotlb_second_bucket(const struct hg_iotlb_table *table, uint64_t hash)
+static inline const struct hg_iotlb_bucket *hg_iotlb_bucket_at(const struct hg_iotlb_table *table,
+                                                               uint64_t at)
 {
-    return hash >> 32 & table->bucket_mask;
+    return (const void *)((const char *)table->bucket + at);
 }
 
 /* `other`, if it is the slot with this key, else `slot`. */
@@ -139,10 +155,10 @@ static inline bool hg_iotlb_bucket_find(const struct hg_iotlb_bucket *bucket, ui
 static inline bool hg_iotlb_table_find_first(const struct hg_iotlb_table *table, uint64_t addr,
                                              unsigned class, unsigned *perm, uint8_t **host)
 {
-    uint64_t hash = hg_iotlb_hash(table->multiplier, addr >> hg_iotlb_class_shift(class));
+    uint64_t at = hg_iotlb_first_at(table, addr >> hg_iotlb_class_shift(class));
 
-    return hg_iotlb_bucket_find(&table->bucket[hg_iotlb_first_bucket(table, hash)],
-                                hg_iotlb_key(addr, class), perm, host);
+    return hg_iotlb_bucket_find(hg_iotlb_bucket_at(table, at), hg_iotlb_key(addr, class), perm,
+                                host);
 }
 
 /* The same in both its buckets. */
@@ -152,9 +168,9 @@ bool hg_iotlb_table_find(const struct hg_iotlb_table *table, uint64_t addr, unsi
 static inline void hg_iotlb_table_expect(const struct hg_iotlb_table *table, uint64_t addr,
                                          unsigned class)
 {
-    uint64_t hash = hg_iotlb_hash(table->multiplier, addr >> hg_iotlb_class_shift(class));
+    uint64_t at = hg_iotlb_first_at(table, addr >> hg_iotlb_class_shift(class));
 
-    __builtin_prefetch(&table->bucket[hg_iotlb_first_bucket(table, hash)]);
+    __builtin_prefetch(hg_iotlb_bucket_at(table, at));
 }
 
 /* ---- control ---- */
@@ -174,9 +190,14 @@ static inline uint64_t hg_iotlb_tag_base(uint64_t tag)
     return tag & -UINT64_C(4096);
 }
 
+static inline uint64_t hg_iotlb_buckets_n(const struct hg_iotlb_table *table)
+{
+    return table->at_mask / sizeof(struct hg_iotlb_bucket) + 1;
+}
+
 static inline uint64_t hg_iotlb_slots_n(const struct hg_iotlb_table *table)
 {
-    return (table->bucket_mask + 1) * HG_IOTLB_WAYS;
+    return hg_iotlb_buckets_n(table) * HG_IOTLB_WAYS;
 }
 
 /* The slot of a number below hg_iotlb_slots_n(). */
@@ -185,7 +206,7 @@ static inline struct hg_iotlb_slot *hg_iotlb_slot(struct hg_iotlb_table *table, 
     return &table->bucket[i / HG_IOTLB_WAYS].slot[i % HG_IOTLB_WAYS];
 }
 
-/* A multiplier for hg_iotlb_hash(). */
+/* A multiplier. */
 uint64_t hg_iotlb_random_odd(void);
 
 /* An empty table with `buckets_n` buckets, a power of two, or NULL. free() releases it. */
@@ -203,6 +224,9 @@ struct hg_iotlb_slot *hg_iotlb_table_move(struct hg_iotlb_table *table, uint64_t
 
 /* One of the slots that stand in the way of a key whose buckets are full, another one for another n. */
 struct hg_iotlb_slot *hg_iotlb_table_victim(struct hg_iotlb_table *table, uint64_t key, uint64_t n);
+
+/* Whether so many blocks stand in their second bucket that another multiplier is worth a try. */
+bool hg_iotlb_table_is_unlucky(const struct hg_iotlb_table *table);
 
 /* Takes a live block out of sight. The slot is GONE, and the caller sets it to 0 after a grace period. */
 void hg_iotlb_table_hide(struct hg_iotlb_table *table, struct hg_iotlb_slot *slot);

@@ -273,8 +273,11 @@ static int take_features(struct hg_vhost_front *front, uint64_t offered, struct 
 
 static int take_protocol(struct hg_vhost_front *front, uint64_t offered, struct hg_err *err)
 {
-    front->protocol = offered & (front_iommu_agreed(front) ? PROTOCOL_WANTED | FRONT_IOMMU_PROTOCOL
-                                                           : PROTOCOL_WANTED);
+    uint64_t wanted = PROTOCOL_WANTED;
+
+    if (front_iommu_agreed(front))
+        wanted |= FRONT_IOMMU_PROTOCOL;
+    front->protocol = offered & wanted;
     return front_iommu_open(front, err);
 }
 

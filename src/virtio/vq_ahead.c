@@ -6,12 +6,13 @@
  * is missing goes to control as one batch. The buffers that have been looked at are not looked at again
  * unless one was missing and hg_iotlb_answers() has moved.
  *
- * A pass looks at HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N positions at most and ends when it has cost
+ * A pass looks at HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N positions at most, at fewer where translations do not
+ * last (set_window()), and ends when it has cost
  * AHEAD_WORK steps, each of them a descriptor or a piece of a buffer, and the chain that it is at.
  */
 #include "virtio/vq_ring.h"
 
-enum { AHEAD_WORK = 1024 };
+enum { AHEAD_WORK = 1024, WINDOW_SHARE_MIN = 16 };
 
 static uint64_t answers(const struct hg_vq_dev *ring)
 {
@@ -62,11 +63,21 @@ static bool available(struct hg_vq_dev *ring, uint16_t at)
     return vq_available(ring, ring->packed, (uint16_t)(at - ring->last_avail));
 }
 
+/* Decides anew how far to look. A guest may give up many mappings at once, used or not (Linux without strict
+ * mode: all, every some milliseconds). What was asked for beyond that has cost two messages each, for
+ * nothing: so the window shrinks when a translation was lost before its turn, and grows as they last. */
+static void set_window(struct hg_vq_ahead *ahead, enum hg_perm perm, unsigned window)
+{
+    unsigned most = perm == HG_PERM_WRITE ? HG_VQ_AHEAD_N : HG_VQ_AHEAD_READ_N;
+
+    ahead->window = (uint16_t)hg_min_u32(hg_max_u32(window, most / WINDOW_SHARE_MIN), most);
+    ahead->taken_n = 0;
+}
+
 /* Looks at what is posted from ahead->next on, or from the first that was missing when there is news. */
 static void look(struct hg_vq_dev *ring, enum hg_perm perm)
 {
     struct hg_vq_ahead *ahead = &ring->ahead;
-    const uint16_t window = perm == HG_PERM_WRITE ? HG_VQ_AHEAD_N : HG_VQ_AHEAD_READ_N;
     uint64_t now = answers(ring);
     unsigned work = 0;
     unsigned missing_n = 0;
@@ -76,7 +87,10 @@ static void look(struct hg_vq_dev *ring, enum hg_perm perm)
         ahead->missing = false;
     }
     ahead->answers = now;
-    while ((uint16_t)(ahead->next - ring->last_avail) < window && work < AHEAD_WORK &&
+    ahead->barred = false;
+    if (ahead->window == 0)
+        set_window(ahead, perm, HG_VQ_AHEAD_N);
+    while ((uint16_t)(ahead->next - ring->last_avail) < ahead->window && work < AHEAD_WORK &&
            !vq_broken(ring) && available(ring, ahead->next)) {
         struct vq_chain chain = {
             .room = HG_CHAIN_SEGS_MAX,
@@ -84,7 +98,8 @@ static void look(struct hg_vq_dev *ring, enum hg_perm perm)
             .dry = true,
         };
 
-        if (vq_walk(ring, ahead->next, perm, &chain) == VQ_BROKEN)
+        ahead->barred = vq_walk(ring, ahead->next, perm, &chain) == VQ_BROKEN;
+        if (ahead->barred)
             break;
         if (chain.verdict == VQ_MISSING)
             note_missing(ahead, ahead->next);
@@ -106,7 +121,7 @@ bool hg_vq_dev_ahead(struct hg_vq_dev *ring, enum hg_perm perm)
 }
 
 /* What lies behind us now has been needed: it counts as translated ahead if it once was missing. */
-static void leave_behind(struct hg_vq_dev *ring, uint16_t from)
+static void leave_behind(struct hg_vq_dev *ring, enum hg_perm perm, uint16_t from)
 {
     struct hg_vq_ahead *ahead = &ring->ahead;
     uint16_t taken = (uint16_t)(ring->last_avail - from);
@@ -119,6 +134,9 @@ static void leave_behind(struct hg_vq_dev *ring, uint16_t from)
         hg_count_add(&ring->iommu.ahead_hits, hits);
     if ((uint16_t)(ahead->next - from) < taken)
         ahead->next = ring->last_avail;
+    ahead->taken_n += taken;
+    if (ahead->window != 0 && ahead->taken_n >= 2u * ahead->window)
+        set_window(ahead, perm, 2u * ahead->window);
     if (ahead->missing && (uint16_t)(ahead->lacking - from) < taken) {
         ahead->lacking = ring->last_avail;
         ahead->answers = UINT64_MAX; /* whether it is true of what follows is to be seen */
@@ -129,8 +147,12 @@ static void leave_behind(struct hg_vq_dev *ring, uint16_t from)
 static void look_behind_miss(struct hg_vq_dev *ring, enum hg_perm perm)
 {
     struct hg_vq_ahead *ahead = &ring->ahead;
+    bool looked_at = (uint16_t)(ahead->next - ring->last_avail - 1) < HG_VQ_AHEAD_N;
+    bool lacking = ahead->missing && ahead->lacking == ring->last_avail;
 
     hg_count_add(&ring->iommu.stops, 1);
+    if (looked_at && !lacking) /* it was there */
+        set_window(ahead, perm, ahead->window / 2u);
     ahead->missing = true;
     ahead->lacking = ring->last_avail;
     ahead->answers = UINT64_MAX;
@@ -144,7 +166,7 @@ void vq_end_iommu(struct hg_vq_dev *ring, enum hg_perm perm, uint16_t from, unsi
     if (hits != 0)
         hg_count_add(&ring->iommu.hits, hits);
     if (ring->last_avail != from)
-        leave_behind(ring, from);
+        leave_behind(ring, perm, from);
     if (hg_unlikely(ring->missing))
         look_behind_miss(ring, perm);
 }

@@ -58,7 +58,7 @@ bool hg_vq_dev_arm_posted(struct hg_vq_dev *ring)
 
     if (vq_broken(ring))
         return false;
-    if ((uint16_t)(seen - ring->last_avail) >= HG_VQ_AHEAD_N) {
+    if ((uint16_t)(seen - ring->last_avail) >= ring->ahead.window || ring->ahead.barred) {
         hg_vq_dev_disarm(ring);
         return false;
     }

@@ -64,8 +64,11 @@ struct hg_vq_ahead {
     uint16_t next;    /* the first that has not been looked at */
     uint16_t lacking; /* the first that lacked a translation, when `missing` */
     bool missing;
+    bool barred; /* the one at `next` contradicts itself: nothing is looked at before its turn */
     uint16_t was_missing_n;
-    uint64_t answers;                         /* hg_iotlb_answers() before it was looked at */
+    uint16_t window;  /* so many entries are looked at; 0: not decided yet */
+    uint32_t taken_n; /* since it was decided */
+    uint64_t answers; /* hg_iotlb_answers() before it was looked at */
     uint64_t was_missing[HG_VQ_AHEAD_N / 64]; /* a bit for each position, modulo HG_VQ_AHEAD_N */
 };
 
@@ -161,7 +164,7 @@ bool hg_vq_dev_stalled(const struct hg_vq_dev *ring);
 /* Asks the guest to kick at its next frame, then looks: true if there is one already. */
 bool hg_vq_dev_arm(struct hg_vq_dev *ring);
 /* The same for buffers posted behind those that hg_vq_dev_ahead() has looked at, so that it is called again.
- * Not when it has looked at as many as it may: then none is asked for. */
+ * Not when it has looked at as many as it may, or can: then none is asked for. */
 bool hg_vq_dev_arm_posted(struct hg_vq_dev *ring);
 void hg_vq_dev_disarm(struct hg_vq_dev *ring);
 

@@ -86,7 +86,7 @@ VQ_SPECIALISED unsigned vq_look_ahead(struct hg_vq_dev *ring, bool packed, struc
 {
     const uint16_t plain = perm == HG_PERM_WRITE ? HG_DESC_F_WRITE : 0;
     const struct hg_iotlb_table *pages = vq_pages(ring);
-    const bool large = pages != NULL && pages->bucket_mask >= VQ_LARGE_TABLE;
+    const bool large = pages != NULL && hg_iotlb_buckets_n(pages) > VQ_LARGE_TABLE;
     uint16_t at = ring->last_avail;
     unsigned n;
 

@@ -172,7 +172,7 @@ static enum outcome gather(struct call *call, struct gather *g, uint64_t total)
         case VQ_BAD:
             return refuse(call, g, HG_DROP_TX_BAD_BUFFER);
         case VQ_FAULTED:
-            if (call->skipped_n == SKIPPED_MAX)
+            if (call->skipped_n >= SKIPPED_MAX) /* it grows by several */
                 return refuse(call, g, HG_DROP_TX_IOMMU_FAULT);
             call->skipped_n += g->slot_n;
             put_gathered(call, g, 0);

@@ -7,8 +7,11 @@
 import json
 import os
 import shutil
+import struct
 import subprocess
+import time
 
+from frontend import RING_BYTES, FrontEnd
 from harness import HEADGATE, client, directory, run_tests, running
 
 COMMANDS = ["run", "config check", "port list", "port show", "port add", "port set", "port del", "bridge list",
@@ -68,6 +71,47 @@ def changes_a_port():
             1, "", "headgate: there is no port 'vm3'\n")
         assert daemon.client("port", "set", "vm1", "queues") == (
             2, "", "headgate: port set: 'queues': expected KEY=VALUE\n")
+
+
+def state_of(daemon, name):
+    """The line of `port show` about the state."""
+    line = daemon.client("port", "show", name)[1].splitlines()[1].split(maxsplit=1)
+    assert line[0] == "state", line
+    return line[1]
+
+
+def wait_for_state(daemon, name, wanted):
+    deadline = time.monotonic() + 60
+    while state_of(daemon, name) != wanted:
+        assert time.monotonic() < deadline, (state_of(daemon, name), wanted)
+        time.sleep(0.02)
+
+
+def says_what_a_session_waits_for_and_why_it_broke():
+    with running() as daemon:
+        path = daemon.directory / "vm1.sock"
+        assert state_of(daemon, "vm1") == f"waiting for a front-end to connect to {path}"
+        guest = FrontEnd(path)
+        wait_for_state(daemon, "vm1",
+                       "waiting: connected, waiting for the features that it accepts")
+        guest.start()
+        wait_for_state(daemon, "vm1", "up: 1 queue pair")
+        # What it transmits begins with a descriptor that there is not.
+        guest.memory[RING_BYTES + 4096:RING_BYTES + 4102] = struct.pack("=HHH", 0, 1, 999)
+        os.eventfd_write(guest.kick[1], 1)
+        broken = "ring 1 is broken: descriptor index not below the ring's size (999)"
+        wait_for_state(daemon, "vm1", "broken: " + broken)
+        assert daemon.get("/v1/ports/vm1")["text"] == broken
+        assert ["vm1", "vhost-user", "br0", "broken", "0"] in rows(
+            daemon.client("port", "list")[1])
+        # Options change here too; the session ends with the port that it belonged to.
+        assert daemon.client("port", "set", "vm1", "queues=1")[0] == 0
+        assert state_of(daemon, "vm1") == f"waiting for a front-end to connect to {path}"
+        guest.close()
+        guest = FrontEnd(path)
+        guest.start()
+        wait_for_state(daemon, "vm1", "up: 1 queue pair")
+        guest.close()
 
 
 def shows_bridges_and_counters():
@@ -164,6 +208,7 @@ run_tests([
     shows_ports,
     adds_and_removes_ports,
     changes_a_port,
+    says_what_a_session_waits_for_and_why_it_broke,
     shows_bridges_and_counters,
     says_that_nobody_is_there,
     says_that_somebody_else_is_there,

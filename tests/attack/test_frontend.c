@@ -73,6 +73,37 @@ static void sessions_that_come_and_go(void **state)
     stage_recover(&stage);
 }
 
+/* Of those that came later to the protocol. */
+static void any_later_message(uint32_t *seed)
+{
+    struct peer *peer = attacker();
+    unsigned half = next_random(seed) % 2;
+    struct hg_vhost_mem_reg slot = {.region = {half == 0 ? 0 : PEER_HIGH, PEER_HALF_BYTES,
+                                               PEER_USER + (uint64_t)half * PEER_HALF_BYTES,
+                                               (uint64_t)half * PEER_HALF_BYTES}};
+    uint64_t ignored;
+
+    switch (next_random(seed) % 6) {
+    case 0:
+        peer_send(peer, HG_VHOST_ADD_MEM_REG, 0, &slot, sizeof(slot), &peer->mem_fd, 1);
+        break;
+    case 1:
+        peer_send(peer, HG_VHOST_REM_MEM_REG, 0, &slot, sizeof(slot), NULL, 0);
+        break;
+    case 2:
+        peer_send_u64(peer, HG_VHOST_SEND_RARP, next_random(seed));
+        break;
+    case 3:
+        peer_send(peer, HG_VHOST_RESET_DEVICE, 0, NULL, 0, NULL, 0);
+        break;
+    case 4:
+        peer_send_u64(peer, HG_VHOST_SET_STATUS, next_random(seed) % 256);
+        break;
+    default:
+        peer_ask_u64(peer, HG_VHOST_GET_STATUS, &ignored);
+    }
+}
+
 /* One sound message after the other in an order that makes no sense. */
 static void any_message(uint32_t *seed)
 {
@@ -81,7 +112,7 @@ static void any_message(uint32_t *seed)
     uint64_t ignored;
     uint32_t base;
 
-    switch (next_random(seed) % 14) {
+    switch (next_random(seed) % 18) {
     case 0:
         peer_send_mem_table(peer, true);
         break;
@@ -119,8 +150,11 @@ static void any_message(uint32_t *seed)
     case 12:
         peer_send(peer, HG_VHOST_RESET_OWNER, 0, NULL, 0, NULL, 0);
         break;
-    default:
+    case 13:
         peer_send_u64(peer, HG_VHOST_SET_FEATURES, peer->features & peer->offered);
+        break;
+    default:
+        any_later_message(seed);
     }
 }
 
@@ -130,9 +164,12 @@ static void messages_in_any_order(void **state)
     uint32_t seed = 7;
 
     (void)state;
-    for (unsigned session = 0; session < 60; session++) {
+    for (unsigned session = 0; session < 240; session++) {
+        attacker()->packed = session % 4 >= 2;
         if (session % 2 == 0)
-            stage_bring_up(&stage, ATTACKER, PEER_RING_SIZE, RIG_FEATURES);
+            stage_bring_up(&stage, ATTACKER, PEER_RING_SIZE,
+                           RIG_FEATURES |
+                               (attacker()->packed ? HG_BIT(HG_VIRTIO_F_RING_PACKED) : 0));
         else
             assert_true(peer_connect(attacker(), stage.rig[ATTACKER].path) &&
                         peer_init(attacker()));
@@ -146,6 +183,7 @@ static void messages_in_any_order(void **state)
         }
         stage_flow(&stage);
     }
+    attacker()->packed = false;
     stage_recover(&stage);
 }
 

@@ -30,6 +30,7 @@ enum { PAGE = 4096, WRITE = HG_DESC_F_WRITE };
 #define NOWHERE   UINT64_C(0x5500000000) /* what nobody ever maps */
 
 static struct stage stage;
+static bool packed; /* the attacker's rings, from the next begin() on */
 static const uint8_t to_victim[1000] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5};
 static const uint8_t to_attacker[1000] = {2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 0x88, 0xb5, 'v'};
 
@@ -96,7 +97,8 @@ static void begin(void)
 
     peer_hang_up(peer);
     peer->ring_start = RING_IOVA;
-    peer->features = FEATURES;
+    peer->features = FEATURES | (packed ? HG_BIT(HG_VIRTIO_F_RING_PACKED) : 0);
+    peer->packed = packed;
     for (unsigned ring = 0; ring < 2; ring++)
         peer_reset_ring(peer, ring);
     assert_true(peer_connect(peer, stage.rig[ATTACKER].path) && peer_init(peer));
@@ -112,6 +114,7 @@ static void begin(void)
 static void end(void)
 {
     attacker()->ring_start = PEER_USER;
+    attacker()->packed = packed = false;
     stage_recover(&stage);
 }
 
@@ -156,7 +159,7 @@ static void everything_taken_away_in_mid_burst(void **state)
 
     (void)state;
     begin();
-    for (unsigned round = 0; goes_on(round, 200); round++) {
+    for (unsigned round = 0; goes_on(round, 300); round++) {
         chat(16);
         assert_true(peer_unmap(attacker(), all[round % HG_ARRAY_N(all)].iova,
                                all[round % HG_ARRAY_N(all)].size));
@@ -170,6 +173,7 @@ static void everything_taken_away_in_mid_burst(void **state)
         map_buffers();
         stage_flow(&stage);
         if (round % 8 == 7) { /* neither guest looks at what it has received */
+            packed = !packed;
             begin();
             stage_bring_up(&stage, VICTIM, PEER_RING_SIZE, RIG_FEATURES);
         }
@@ -408,6 +412,7 @@ static void mappings_in_any_order(void **state)
 
     (void)state;
     for (unsigned session = 0; session < 40; session++) {
+        packed = session % 2 == 1;
         begin();
         for (unsigned i = 0; i < 60 && attacker()->fd >= 0; i++) {
             struct hg_vhost_iotlb msg = {

@@ -145,6 +145,25 @@ static void rings_in_use(void **state)
     }
 }
 
+static void packed_rings_in_use(void **state)
+{
+    (void)state;
+    sigbus_restore();
+    for (off_t keep = 0; keep <= 2 * PEER_RING_BYTES; keep += PEER_RING_BYTES / 4) {
+        attacker()->packed = true;
+        stage_bring_up(&stage, ATTACKER, PEER_RING_SIZE,
+                       RIG_FEATURES | HG_BIT(HG_VIRTIO_F_RING_PACKED));
+        peer_post(attacker(), GUEST_RX, 32);
+        peer_transmit(attacker(), GUEST_TX, frame, sizeof(frame));
+        resize(keep);
+        peer_transmit(victim(), GUEST_TX, frame, sizeof(frame));
+        peer_kick(victim(), GUEST_TX);
+        peer_kick(attacker(), GUEST_TX);
+        attacker()->packed = false;
+        lose_the_session();
+    }
+}
+
 /* Between the memory table and the start of the rings: control is the first to touch them. */
 static void before_the_rings_start(void **state)
 {
@@ -271,6 +290,7 @@ int main(void)
         cmocka_unit_test(buffers_to_receive_into),
         cmocka_unit_test(indirect_tables),
         cmocka_unit_test(rings_in_use),
+        cmocka_unit_test(packed_rings_in_use),
         cmocka_unit_test(before_the_rings_start),
         cmocka_unit_test(while_the_rings_stop),
         cmocka_unit_test(rings_of_scattered_pages),

@@ -31,8 +31,10 @@ enum op {
     TX, /* number of frames, length, offloads */
     AHEAD,
     ARM,
-    MAP,   /* page, at page, permission */
-    UNMAP, /* page, pages */
+    MAP,    /* page, at page, permission */
+    UNMAP,  /* page, pages */
+    POSTED, /* the device waits for more buffers than it has looked at */
+    BASE,   /* side, four bytes: another device goes on there */
     OP_N
 };
 
@@ -317,6 +319,21 @@ static void write_entry(struct input *in)
     write_memory(place, desc, sizeof(desc));
 }
 
+/* Another device takes the ring over; it says the same position as it was told, or one that can be. */
+static void go_on(struct input *in, enum side side)
+{
+    struct hg_vq_dev *dev = &world.dev[side];
+    uint32_t base = 0;
+
+    for (unsigned i = 0; i < 4; i++)
+        base = base << 8 | take(in);
+    hg_vq_dev_start(dev, base);
+    base = hg_vq_dev_base(dev);
+    hg_vq_dev_start(dev, base);
+    require(hg_vq_dev_base(dev) == base);
+    world.pushed[side] = dev->last_avail;
+}
+
 static void do_op(struct input *in)
 {
     enum op op = take(in) % OP_N;
@@ -369,8 +386,15 @@ static void do_op(struct input *in)
         map(in);
         break;
     case UNMAP:
-    case OP_N:
         unmap(in);
+        break;
+    case POSTED:
+        hg_vq_dev_arm_posted(&world.dev[GUEST_RX]);
+        break;
+    case BASE:
+    case OP_N:
+        side = take(in) % SIDES_N;
+        go_on(in, side);
         break;
     }
 }

@@ -7,24 +7,26 @@ Also proves that the harness sees a fault: stations between which frames are alt
 import unittest
 
 from lines import A, B, CHAINED_N, WHOLE_N, LineTest, frames_from, main
-from peers import frames, hugepages, ovs, station, testpmd
+from peers import frames, hugepages, loadgen, ovs, station, testpmd
 
 
-class PeersAlone(LineTest):
+class Peers(LineTest):
     def stations(self, sockets, count_n, **options):
         server = options.pop("server", False)
         return [self.station(name, testpmd.virtio_user_vdev(0, socket, server=server),
                              frames_from(*ends, count_n), **options)
                 for name, socket, ends in zip("ab", sockets, ((A, B), (B, A)))]
 
-    def forwarder(self, mode):
+    def forwarder(self, mode, iommu=False):
         """A testpmd between two vhost sockets; the sockets."""
         sockets = [self.directory / "v0", self.directory / "v1"]
-        vdevs = [testpmd.vhost_vdev(n, socket) for n, socket in enumerate(sockets)]
+        vdevs = [testpmd.vhost_vdev(n, socket, iommu=iommu) for n, socket in enumerate(sockets)]
         self.enter(testpmd.running(self.directory, "forwarder", vdevs, cpu=0, memory_mib=256,
                                    forward=mode)).start()
         return sockets
 
+
+class PeersAlone(Peers):
     def test_through_testpmd(self):
         self.check_exchange(*self.stations(self.forwarder("io"), WHOLE_N))
 
@@ -46,6 +48,37 @@ class PeersAlone(LineTest):
         a, b = self.stations(self.forwarder("macswap"), 10)
         with self.assertRaises(self.failureException):
             self.check_exchange(a, b)
+
+
+class OurFrontEnd(Peers):
+    """The load generator, our driver of rings and our virtual IOMMU, against DPDK's back-end."""
+
+    def setUp(self):
+        super().setUp()
+        self.ports = [(socket, "client") for socket in self.forwarder("io", iommu=True)]
+
+    def load(self, mapping="off", **options):
+        if mapping != "off":
+            options |= {"iommu": mapping, "live_pages": 512, "queue_size": 256}
+        result = loadgen.run(self.directory, self.ports, macs=16, dirs=2, seconds=1, verify=True,
+                             **options)
+        self.check_load(result)
+        return result
+
+    def test_packed(self):
+        for size in (64, 1500):
+            with self.subTest(size=size):
+                self.load(size=size, packed=True)
+
+    def test_mapped_once(self):
+        for packed, page in ((False, "4K"), (True, "2M")):
+            with self.subTest(packed=packed, page=page):
+                self.load("static", size=1500, packed=packed, page=page)
+
+    def test_mapped_for_each_use(self):
+        result = self.load("dynamic", size=64, page="4K", check_unmapped=True)
+        self.assertGreater(result["iommu"]["invalidations"], 0)
+        self.assertEqual(0, result["iommu"]["touched"])
 
 
 class Frames(unittest.TestCase):

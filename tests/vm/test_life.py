@@ -75,6 +75,13 @@ class Life(vmtest.VmTest):
         self.bench.daemon.start()
         self.settled()
 
+    def test_options_of_a_port_change(self):
+        """The port is opened anew; QEMU connects again, or is connected to, and the guest goes on."""
+        for port in ("vm1", "vm2"):
+            for options in (["coalesce_us=200", "coalesce_frames=8"], ["coalesce_us=0"]):
+                self.bench.daemon.client("port", "set", port, *options)
+                self.settled()
+
     def test_ports_come_and_go_beside_the_others(self):
         """A third port is added and removed again and again while the two guests lose nothing."""
         self.settled()

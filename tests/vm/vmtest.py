@@ -82,13 +82,35 @@ class VmTest(unittest.TestCase):
 
     def check_ping(self, sender, address, count=200, interval_us=1000, payload_bytes=56):
         """Nothing lost, repeated or damaged; returns the round trip's figures."""
-        report = bench.ping(sender, address, count, interval_us, payload_bytes)
+        report = self.with_room(
+            lambda: bench.ping(sender, address, count, interval_us, payload_bytes)
+        )
         for kind in ("lost", "duplicate", "damaged"):
             self.assertEqual(report[kind], 0, "ping %s to %s: %s" % (sender.name, address, report))
         return report["rtt_us"]
 
+    def with_room(self, measure):
+        """Measures again, twice at most, what lost frames because a guest had no room for them.
+
+        A guest that the machine does not run for a while lets its receive ring fill up, and what
+        does not fit is dropped, as by any card. The switch must have counted it as that.
+        """
+        for _ in range(2):
+            full = self.full_n()
+            report = measure()
+            if report["lost"] == 0 or self.full_n() == full:
+                return report
+            self.note("a guest had no room, once more: %s" % report)
+        return measure()
+
+    def full_n(self):
+        ports = self.bench.daemon.stats()["ports"].values()
+        return sum(port["drops"]["tx_full"] for port in ports)
+
     def check_udp(self, sender, receiver, address, count=1000, payload_bytes=1400):
-        report = bench.udp_stream(sender, receiver, address, count, 300, payload_bytes)
+        report = self.with_room(
+            lambda: bench.udp_stream(sender, receiver, address, count, 300, payload_bytes)
+        )
         wanted = {"received": count, "lost": 0, "duplicate": 0, "damaged": 0, "reordered": 0}
         self.assertEqual(report, wanted, "UDP %s to %s" % (sender.name, address))
 

@@ -160,6 +160,16 @@ static int check_addresses(const struct hg_vhost_ring *ring, const struct shape 
     return 0;
 }
 
+/* Where a front-end has put an aligned address need not be aligned. */
+static int check_host(const struct hg_vhost_ring *ring, const struct shape *shape,
+                      const struct hg_vhost_part *part, struct hg_err *err)
+{
+    if ((uintptr_t)part->host % shape->alignment == 0)
+        return 0;
+    return hg_err_set(err, EINVAL, "ring %u: %s at 0x%" PRIx64 " is not aligned to %u bytes",
+                      ring->index, shape->name, shape->addr, shape->alignment);
+}
+
 static int place_by_iotlb(struct hg_vhost_port *vp, struct hg_vhost_ring *ring,
                           const struct shape *shape, struct hg_err *err)
 {
@@ -176,11 +186,15 @@ static int place_by_iotlb(struct hg_vhost_port *vp, struct hg_vhost_ring *ring,
     hg_asks_flush(&vp->iommu.asks);
     if (ring->lacks != NULL)
         return HG_VHOST_LACKING;
-    for (unsigned i = 0; i < HG_VHOST_PART_N; i++)
-        if (!contiguous[i] && join(vp, ring, &shape[i], &ring->part[i], err) != 0) {
+    for (unsigned i = 0; i < HG_VHOST_PART_N; i++) {
+        int rc = contiguous[i] ? check_host(ring, &shape[i], &ring->part[i], err)
+                               : join(vp, ring, &shape[i], &ring->part[i], err);
+
+        if (rc != 0) {
             snprintf(ring->refused, sizeof(ring->refused), "%.127s", err->text);
             return HG_VHOST_REFUSED;
         }
+    }
     return 0;
 }
 
@@ -199,11 +213,9 @@ static int place_by_table(const struct hg_vhost_port *vp, struct hg_vhost_ring *
                               "ring %u: %s of %" PRIu64 " bytes at 0x%" PRIx64
                               " is not inside one region of the memory table",
                               ring->index, shape[i].name, shape[i].bytes, shape[i].addr);
-        if ((uintptr_t)host % shape[i].alignment != 0)
-            return hg_err_set(err, EINVAL,
-                              "ring %u: %s at 0x%" PRIx64 " is not aligned to %u bytes",
-                              ring->index, shape[i].name, shape[i].addr, shape[i].alignment);
         ring->part[i].host = host;
+        if (check_host(ring, &shape[i], &ring->part[i], err) != 0)
+            return -EINVAL;
     }
     return 0;
 }
@@ -278,6 +290,8 @@ bool hg_vhost_ring_moved(const struct hg_vhost_port *vp, const struct hg_vhost_r
 {
     struct shape shape[HG_VHOST_PART_N];
 
+    if (!hg_vhost_ring_touches(ring, iova, size))
+        return false;
     shapes_of(vp, ring, shape);
     for (unsigned i = 0; i < HG_VHOST_PART_N; i++) {
         const struct hg_vhost_part *part = &ring->part[i];

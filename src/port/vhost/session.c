@@ -40,7 +40,8 @@ static int check(const struct hg_vhost_port *vp, const struct hg_vhost_request_s
     return 0;
 }
 
-/* Sends the answer that the request has by itself, or the acknowledgement that the peer asked for. */
+/* Queues the answer that the request has by itself, or the acknowledgement that the peer asked for: those to
+ * requests that came together are sent together. */
 static int answer(struct hg_vhost_port *vp, const struct hg_vhost_request_spec *spec,
                   struct hg_vhost_msg *reply, int rc, struct hg_err *err)
 {
@@ -59,7 +60,7 @@ static int answer(struct hg_vhost_port *vp, const struct hg_vhost_request_spec *
     } else {
         return 0;
     }
-    return hg_vhost_send(&vp->conn, reply, NULL, 0, err);
+    return hg_vhost_queue(&vp->conn, reply, err);
 }
 
 static bool is_invalidation(const struct hg_vhost_msg *msg)
@@ -132,6 +133,10 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
     rc = handle_requests(vp, &err);
     if (rc >= 0)
         rc = hg_vhost_iommu_finish(vp, &err);
+    if (rc >= 0)
+        rc = hg_vhost_flush(&vp->conn, &err);
+    else
+        hg_vhost_flush(&vp->conn, NULL); /* a last refusal; the session ends anyhow */
     if (rc == -ECONNRESET || rc == -EPIPE) {
         hg_vhost_session_end(vp, NULL);
         return;

@@ -296,6 +296,30 @@ static void stays_within_its_bound(void **state)
     assert_int_equal(hg_iotlb_info(iotlb).evictions, 10 * ENTRIES - entries());
 }
 
+/* Whatever the strides of addresses: a multiplier that crowds one is given up. */
+static void finds_nearly_all_in_the_first_bucket(void **state)
+{
+    enum { PAGES = 600 };
+    uint64_t quick = 0;
+    uint64_t all = 0;
+
+    (void)state;
+    for (uint64_t stride = 1; stride < UINT64_C(1) << 30; stride += 1 + stride / 2) {
+        hg_iotlb_unpublish(iotlb, 0, 0);
+        hg_iotlb_settle(iotlb);
+        for (uint64_t i = 0; i < PAGES; i++)
+            update(i * stride * PAGE, PAGE, i * PAGE, RW);
+        for (uint64_t i = 0; i < PAGES; i++) {
+            struct hg_iotlb_block block;
+
+            assert_true(hg_iotlb_find(iotlb, i * stride * PAGE, &block));
+            quick += hg_iotlb_find_quick(iotlb, i * stride * PAGE, &block);
+        }
+        all += PAGES;
+    }
+    assert_true(quick >= all * 9 / 10);
+}
+
 /* An update of more blocks than there is room for: what was asked for is in, wherever it lies. */
 static void brings_in_what_was_asked_for(void **state)
 {
@@ -328,6 +352,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(forgets_everything_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(forgets_what_lies_in_a_region, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stays_within_its_bound, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(finds_nearly_all_in_the_first_bucket, set_up, tear_down),
         cmocka_unit_test_setup_teardown(brings_in_what_was_asked_for, set_up, tear_down),
     };
 

@@ -81,6 +81,23 @@ static void refuse_updates_that_cannot_be_and_go_on(void **state)
     frames_pass(rig);
 }
 
+/* Pages for the device that are none in the memory: a buffer may lie anywhere, a ring may not. */
+static void refuse_rings_at_odd_addresses(void **state)
+{
+    struct rig *rig = *state;
+
+    begin(rig);
+    assert_true(peer_map(&rig->peer, RING_IOVA, 2 * PEER_RING_BYTES, PAGE + 2, HG_VHOST_ACCESS_RW));
+    assert_says(rig, "broken", "ring 0: descriptor table at 0x7700000000 is not aligned to 16");
+    rig_rx(rig, 0);
+    peer_hang_up(&rig->peer);
+    rig_pump(rig);
+    for (unsigned i = 0; i < 2; i++)
+        peer_reset_ring(&rig->peer, i);
+    bring_up(rig);
+    frames_pass(rig);
+}
+
 static void refuse_mappings_before_there_is_memory(void **state)
 {
     struct rig *rig = *state;
@@ -281,6 +298,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(refuse_updates_that_cannot_be_and_go_on),
+        CASE(refuse_rings_at_odd_addresses),
         CASE(refuse_mappings_before_there_is_memory),
         CASE(end_sessions_for_messages_of_a_wrong_shape),
         CASE(go_on_while_nobody_reads_the_channel),

@@ -248,6 +248,43 @@ static void translates_behind_each_burst_while_mappings_change(void **state)
     assert_int_equal(ever_parked(shop), 4);
 }
 
+/* A guest that gives up all its mappings now and then, used or not, is asked for fewer ahead. */
+static void asks_for_less_where_mappings_do_not_last(void **state)
+{
+    struct shop *shop = *state;
+    unsigned asked_n = 0;
+
+    post_some(shop, PEER_RING_SIZE);
+    for (unsigned i = 0; i < 64; i++) {
+        poll_once(shop);
+        asked_n += answer(shop, UINT_MAX);
+    }
+    assert_int_equal(asked_n, HG_VQ_AHEAD_N / 2); /* two buffers a page */
+    for (unsigned i = 0; i < 20; i++) {
+        invalidate(shop);
+        give(shop, 1, 60);
+        asked_n = 0;
+        for (unsigned k = 0; k < 4; k++) {
+            asked_n += answer(shop, UINT_MAX);
+            poll_once(shop);
+        }
+        assert_received(shop, 1);
+        post_some(shop, 1);
+    }
+    assert_in_range(asked_n, 8, 10);
+    /* When they last, more again. */
+    for (unsigned i = 0; i < 2000; i++) {
+        give(shop, 1, 60);
+        post_some(shop, 1);
+        answer(shop, UINT_MAX);
+        poll_once(shop);
+        receive_all(shop);
+    }
+    assert_int_equal(ring_of(shop, RX)->dev.ahead.window, HG_VQ_AHEAD_N);
+    assert_accounts(shop);
+    assert_int_equal(drops(shop), 0);
+}
+
 /* ---- all together ---- */
 
 static void accounts_for_every_frame_whatever_happens(void **state)
@@ -321,6 +358,7 @@ int main(void)
         WAITS(keeps_what_is_parked_over_a_pause),
         WAITS(translates_posted_buffers_in_idle_polls),
         WAITS(translates_behind_each_burst_while_mappings_change),
+        WAITS(asks_for_less_where_mappings_do_not_last),
         WAITS(accounts_for_every_frame_whatever_happens),
     };
 

@@ -225,6 +225,29 @@ static void costs_nothing_while_nobody_answers(void **state)
     assert_accounts(shop);
 }
 
+/* A buffer that contradicts itself is nothing to look at before its turn, and what nobody looks at keeps nobody
+ * awake. The ring breaks when a frame comes to it. */
+static void sleeps_behind_a_buffer_that_is_none(void **state)
+{
+    struct shop *shop = *state;
+    struct napping nap;
+
+    peer_post(&shop->peer, RX, 2);
+    peer_write_desc(&shop->peer, RX, 2, (struct hg_desc){PEER_HIGH, PAGE, 0, 0}); /* read-only */
+    peer_push_avail(&shop->peer, RX, 2);
+    nap_begin(&nap, shop);
+    nap_until_asleep(&nap);
+    assert_int_equal(answer(shop, UINT_MAX), 1); /* both are in one page */
+    nap_until_asleep(&nap);
+    assert_int_equal(atomic_load(&ring_of(shop, RX)->dev.fault), HG_VRING_OK);
+    give(shop, 3, 60);
+    assert_int_equal(atomic_load(&ring_of(shop, RX)->dev.fault), HG_VRING_DIRECTION);
+    nap_until_asleep(&nap);
+    nap_end(&nap);
+    assert_received(shop, 2);
+    assert_accounts(shop);
+}
+
 int main(void)
 {
 #define SLEEPS(test) cmocka_unit_test_setup_teardown(test, open_shop, close_shop)
@@ -235,6 +258,7 @@ int main(void)
         SLEEPS(wakes_a_poller_for_frames_that_others_park),
         SLEEPS(sleeps_while_its_rings_are_paused),
         SLEEPS(costs_nothing_while_nobody_answers),
+        SLEEPS(sleeps_behind_a_buffer_that_is_none),
     };
 
     return cmocka_run_group_tests_name("pollers behind an IOTLB", tests, NULL, NULL);

@@ -245,19 +245,21 @@ static void guest_connects(void **state)
 
 static void either_format(void **state)
 {
-    static const unsigned formats[] = {PACKED_ALLOW, PACKED_OFF};
+    static const struct {
+        unsigned packed;
+        bool has;
+    } cases[] = {{PACKED_ALLOW, true}, {PACKED_REQUIRE, true}, {PACKED_OFF, false}};
     struct place *place = *state;
 
     open_back(place, false, 1);
-    for (unsigned i = 0; i < HG_ARRAY_N(formats); i++) {
+    for (unsigned i = 0; i < HG_ARRAY_N(cases); i++) {
         struct hg_port_status status;
 
-        place->packed = formats[i];
+        place->packed = cases[i].packed;
         open_guest(place, false, 1, 256);
         wait_for(place, "up");
         hg_virtio_user_driver.status(&place->guest, &status);
-        if (formats[i] == PACKED_OFF)
-            assert_null(strstr(status.peer_features, "ring_packed"));
+        assert_int_equal(strstr(status.peer_features, "ring_packed") != NULL, cases[i].has);
         pass(place, place->guest.txq[0], place->back.rxq[0]);
         pass(place, place->back.txq[0], place->guest.rxq[0]);
         hg_virtio_user_driver.close(&place->guest);
