@@ -19,13 +19,6 @@ static uint64_t granule_of(uint64_t addr)
     return addr & -(uint64_t)HG_IOTLB_GRANULE;
 }
 
-static bool is_known(const struct hg_iotlb *iotlb, uint64_t addr, unsigned perm)
-{
-    struct hg_iotlb_block block;
-
-    return hg_iotlb_find(iotlb, addr, &block) && (perm & ~block.perm) == 0;
-}
-
 /* ---- the queue's side ---- */
 
 /* Whether the queue's own ring holds the question already; its entries are the producer's to read until
@@ -56,10 +49,6 @@ enum hg_lack hg_iotlb_ask(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t
     case HG_PENDING_NOT:
         break;
     }
-    /* It may have been answered since the caller looked. To ask again would be to ask for what the guest
-     * may have unmapped by the time the question arrives. */
-    if (is_known(iotlb, addr, perm))
-        return HG_LACK_MISS;
     /* Pairs with control's store of head: it has read the entry that is written anew. */
     head = atomic_load_explicit(&asks->head, memory_order_acquire);
     if (asks->put - head < HG_IOTLB_ASKS_N && !has_asked(asks, head, granule_of(addr), perm))
@@ -80,6 +69,13 @@ void hg_asks_flush(struct hg_asks *asks)
 
 /* ---- control's side ---- */
 
+static bool is_known(const struct hg_iotlb *iotlb, const struct hg_ask *ask)
+{
+    struct hg_iotlb_block block;
+
+    return hg_iotlb_find(iotlb, ask->addr, &block) && (ask->perm & ~block.perm) == 0;
+}
+
 bool hg_iotlb_next_miss(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t now_ns,
                         struct hg_ask *miss)
 {
@@ -87,7 +83,7 @@ bool hg_iotlb_next_miss(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t n
 
     while (head != atomic_load_explicit(&asks->tail, memory_order_seq_cst)) {
         struct hg_ask ask = asks->ask[head % HG_IOTLB_ASKS_N];
-        bool send = !is_known(iotlb, ask.addr, ask.perm) &&
+        bool send = !is_known(iotlb, &ask) &&
                     hg_pending_find(iotlb->pending, ask.addr, ask.perm) == HG_PENDING_NOT;
 
         if (send && !hg_pending_add(iotlb->pending, ask.addr, ask.perm, now_ns))

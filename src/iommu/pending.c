@@ -35,8 +35,7 @@ static uint64_t granule_of(uint64_t addr)
 
 static uint64_t load(const _Atomic uint64_t *word)
 {
-    /* Pairs with set(): who finds a question answered finds the entry that the answer brought. */
-    return atomic_load_explicit(word, memory_order_acquire);
+    return atomic_load_explicit(word, memory_order_relaxed);
 }
 
 /* The number of the granule's first (which: 0) or second (1) bucket. */
@@ -75,8 +74,9 @@ static void set(struct hg_pending *pending, unsigned b, unsigned way, uint64_t w
     pending->asked_n += state_of(word) == HG_PENDING_ASKED;
     pending->deadline_ns[b][way] = deadline_ns;
     pending->next_ns = hg_min_u64(pending->next_ns, deadline_ns);
-    /* Pairs with load(). The entry is in the table before its question is forgotten. */
-    atomic_store_explicit(place, word, memory_order_release);
+    /* Relaxed: the word says all. Who looks for the entry that an answer brought looks for the count of
+     * answers first (hg_iotlb_answers()). */
+    atomic_store_explicit(place, word, memory_order_relaxed);
 }
 
 /* Makes a fault of a miss. */
