@@ -116,10 +116,11 @@ class Headgate:
         """Open file descriptors."""
         return len(os.listdir("/proc/%d/fd" % self.process.pid))
 
-    def mappings_n(self):
-        """Mappings of shared memory files, such as those of guests."""
+    def memory_files_n(self):
+        """Shared memory files that are mapped, such as those of guests. How many mappings there are of
+        one depends on where its guest has put the pages of its rings."""
         with open("/proc/%d/maps" % self.process.pid, encoding="utf-8") as maps:
-            return sum("memfd:" in line for line in maps)
+            return len({line.split()[4] for line in maps if "memfd:" in line})
 
 
 def file_size(path):

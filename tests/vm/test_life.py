@@ -110,7 +110,7 @@ class Life(vmtest.VmTest):
             self.bench.boot(self.one)
             self.settled()
             daemon = self.bench.daemon
-            readings.append((daemon.descriptors_n(), daemon.mappings_n()))
+            readings.append((daemon.descriptors_n(), daemon.memory_files_n()))
         self.assertEqual(readings[1:], readings[:-1])
 
 

@@ -127,7 +127,7 @@ void hg_vhost_misses_send(struct hg_vhost_port *vp)
         for (unsigned i = 0; i < ring_n; i++)
             more |=
                 take_misses(iommu, &hg_vhost_ring(vp, (iommu->turn + i) % ring_n)->asks, now_ns);
-        iommu->turn = (iommu->turn + 1) % ring_n;
+        iommu->turn++;
         flush_channel(vp);
     }
     /* The oldest pending miss is the first to expire: a timer that runs already is early enough. */

@@ -212,6 +212,15 @@ void hg_vhost_iommu_answered(struct hg_vhost_port *vp)
 
 /* --- report --- */
 
+void hg_vhost_parked(const struct hg_vhost_port *vp, uint64_t *ever, uint64_t *now)
+{
+    *ever = *now = 0;
+    for (unsigned i = 0; i < vp->port->queue_n; i++) {
+        *ever += hg_count_get(&vp->pair[i].parked);
+        *now += atomic_load_explicit(&vp->pair[i].parked_now, memory_order_relaxed);
+    }
+}
+
 void hg_vhost_iommu_report(const struct hg_vhost_port *vp, struct hg_port_iommu *report)
 {
     const struct hg_vhost_iommu *iommu = &vp->iommu;

@@ -63,7 +63,7 @@ static unsigned chores_of(const struct hg_vhost_pair *pair)
     return atomic_load_explicit(&pair->rx.chores, memory_order_relaxed);
 }
 
-/* Sets or clears bits. The word lies on a line of the poller's: it is written only to change. */
+/* The word lies on a line of the poller's: it is written only to change. */
 static void set_chores(struct hg_vhost_pair *pair, unsigned bits, bool on)
 {
     unsigned was = chores_of(pair);
@@ -293,8 +293,7 @@ static unsigned rx(struct hg_rxq *q, struct hg_burst *b)
 
     ring->in_burst = dev;
     if (hg_unlikely(dev == NULL)) {
-        b->n = 0;
-        b->seg_n = 0;
+        b->n = b->seg_n = 0;
         return 0;
     }
     unsigned n = hg_vq_dev_rx(dev, b, &q->stats);
@@ -426,15 +425,17 @@ void hg_vhost_ring_posted(struct hg_vhost_ring *ring)
 void hg_vhost_queue_begin(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
 {
     struct hg_vhost_pair *pair = &vp->pair[ring->index / 2];
+    struct hg_park *park;
     struct hg_err err;
 
     if (ring != &pair->tx || ring->dev.asks == NULL || pair->park != NULL)
         return;
-    if (hg_park_new(&pair->park, vp->port->host->pages, &err) != 0)
+    if (hg_park_new(&park, vp->port->host->pages, &err) != 0)
         hg_log_limited(HG_LOG_WARN, vp->log_name,
                        "ring %u: frames whose buffer is not mapped yet are lost: %s", ring->index,
                        err.text);
     hg_spin_lock(&pair->txq.lock);
+    pair->park = park;
     pair->ahead_n = AHEAD_BURSTS_N;
     set_chores(pair, HG_CHORE_IOMMU | HG_CHORE_AHEAD | HG_CHORE_AWAY, true);
     hg_spin_unlock(&pair->txq.lock);
@@ -458,19 +459,9 @@ void hg_vhost_queue_end(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     pair->ahead_n = 0;
     pair->tx_armed = false;
     atomic_store_explicit(&pair->parked_now, 0, memory_order_relaxed);
-    set_chores(pair, HG_CHORE_AWAY, true);
-    set_chores(pair, ~(unsigned)HG_CHORE_AWAY, false);
+    atomic_store_explicit(&pair->rx.chores, HG_CHORE_AWAY, memory_order_relaxed);
     hg_spin_unlock(&pair->txq.lock);
     hg_park_free(gone);
-}
-
-void hg_vhost_parked(const struct hg_vhost_port *vp, uint64_t *ever, uint64_t *now)
-{
-    *ever = *now = 0;
-    for (unsigned i = 0; i < vp->port->queue_n; i++) {
-        *ever += hg_count_get(&vp->pair[i].parked);
-        *now += parked_n(&vp->pair[i]);
-    }
 }
 
 static void init_ring(struct hg_vhost_ring *ring, unsigned index, const struct hg_held *held)
@@ -483,21 +474,14 @@ static void init_ring(struct hg_vhost_ring *ring, unsigned index, const struct h
 void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index,
                         const struct hg_vhost_port_options *options)
 {
-    const struct hg_held held = {
-        .limit_ns = options->coalesce_us * HG_NS_PER_US,
-        .frames_max = options->coalesce_frames,
-    };
+    const struct hg_held held = {.limit_ns = options->coalesce_us * HG_NS_PER_US,
+                                 .frames_max = options->coalesce_frames};
     struct hg_vhost_pair *pair = &vp->pair[index];
 
-    pair->rxq = (struct hg_rxq){
-        .rx = rx,
-        .done = done,
-        .arm = arm,
-        .disarm = disarm,
-        .fd = -1,
-        .index = (uint16_t)index,
-        .port = vp->port,
-    };
+    pair->rxq = (struct hg_rxq){.rx = rx, .done = done, .arm = arm, .disarm = disarm};
+    pair->rxq.fd = -1;
+    pair->rxq.index = (uint16_t)index;
+    pair->rxq.port = vp->port;
     pair->txq = (struct hg_txq){.tx = tx, .index = (uint16_t)index, .port = vp->port};
     init_ring(&pair->tx, 2 * index, &held);
     init_ring(&pair->rx, 2 * index + 1, &held);

@@ -334,6 +334,8 @@ void hg_vhost_iommu_answered(struct hg_vhost_port *vp);
 /* Takes all mappings and misses away, in two steps with hg_qsbr_wait() between them. */
 void hg_vhost_iommu_forget(struct hg_vhost_port *vp);
 void hg_vhost_iommu_forgotten(struct hg_vhost_port *vp);
+/* Frames that had to wait since the port was opened, and those that wait now. Control. */
+void hg_vhost_parked(const struct hg_vhost_port *vp, uint64_t *ever, uint64_t *now);
 void hg_vhost_iommu_report(const struct hg_vhost_port *vp, struct hg_port_iommu *report);
 
 /* channel.c. Begins and ends with the IOTLB. */
@@ -367,7 +369,5 @@ void hg_vhost_rings_retry(struct hg_vhost_port *vp);
 /* A ring on which the guest receives has news for the pair's poller, if that sleeps: the guest has kicked
  * it, or it is shown again after a pause. Control. */
 void hg_vhost_ring_posted(struct hg_vhost_ring *ring);
-/* Frames that had to wait since the port was opened, and those that wait now. Control. */
-void hg_vhost_parked(const struct hg_vhost_port *vp, uint64_t *ever, uint64_t *now);
 
 #endif
