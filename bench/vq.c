@@ -275,7 +275,8 @@ static double median(double *values, unsigned n)
 
 static void measure(struct config *config)
 {
-    double cycles[2][ROUNDS_MAX], ratio[ROUNDS_MAX];
+    double cycles[2][ROUNDS_MAX] = {{0}};
+    double ratio[ROUNDS_MAX] = {0};
     pthread_t driver;
 
     for (unsigned g = 0; g < GUESTS_N; g++)

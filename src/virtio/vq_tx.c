@@ -115,13 +115,16 @@ static enum outcome refuse(struct call *call, const struct gather *g, enum hg_dr
     return REFUSED;
 }
 
-/* Adds the next slot of the ring to the gather, translated as far as a packet of `total` bytes needs. */
+/* Adds the next slot of the ring to the gather, translated as far as a packet of `total` bytes needs. Behind
+ * an IOTLB as far as any frame needs, which is what was asked for ahead: a buffer that was used and
+ * unmapped while a question about its rest is on its way makes a fault in the guest's log. */
 static enum vq_verdict gather_slot(struct hg_vq_dev *ring, struct gather *g, uint64_t total)
 {
+    uint64_t whole = (uint64_t)ring->hdr_len + HG_FRAME_BYTES_MAX;
     struct vq_chain chain = {
         .piece = &g->piece[g->piece_n],
         .room = (unsigned)HG_ARRAY_N(g->piece) - g->piece_n,
-        .need = total - g->bytes,
+        .need = ring->space->iotlb != NULL ? whole : total - g->bytes,
     };
     enum vq_verdict verdict =
         vq_walk(ring, (uint16_t)(ring->last_avail + g->desc_n), HG_PERM_WRITE, &chain);
