@@ -48,7 +48,9 @@ bool hg_qemu_arguments(const struct hg_spec *spec, char *text, size_t n)
     }
     quote_path(path, sizeof(path), socket);
 
-    /* A guest on a port that requires it needs a virtual IOMMU, before its card, and a card behind it. */
+    /* A guest on a port that requires it needs a virtual IOMMU, before its card, and a card behind it. ATS, by
+     * which invalidations of a whole domain reach us, is a capability of PCI Express, which a card on the root
+     * bus does not have: hence the port. Its id must not be the name of one of its properties. */
     char iommu_buffer[16];
     const char *iommu = hg_spec_text(spec, "iommu", iommu_buffer, sizeof(iommu_buffer));
     bool behind = iommu && strcmp(iommu, "require") == 0;
@@ -60,10 +62,13 @@ bool hg_qemu_arguments(const struct hg_spec *spec, char *text, size_t n)
         "-m 1G\n-object memory-backend-memfd,id=mem,size=1G,share=on\n-machine %smemory-backend=mem\n%s"
         "-chardev %ssocket,id=chr-%s,path=%s,%s%s\n-netdev vhost-user,id=net-%s,chardev=chr-%s\n"
         "-device virtio-net-pci,netdev=net-%s,mac=52:54:%02x:%02x:%02x:%02x%s",
-        behind ? "q35," : "", behind ? "-device intel-iommu,intremap=off,device-iotlb=on\n" : "",
+        behind ? "q35," : "",
+        behind ? "-device intel-iommu,intremap=off,device-iotlb=on\n"
+                 "-device pcie-root-port,id=root1,chassis=1\n"
+               : "",
         shell, spec->name, path, mode, shell, spec->name, spec->name, spec->name, hash >> 24,
         hash >> 16 & 0xff, hash >> 8 & 0xff, hash & 0xff,
-        behind ? ",disable-legacy=on,iommu_platform=on,ats=on" : "");
+        behind ? ",bus=root1,disable-legacy=on,iommu_platform=on,ats=on" : "");
 
     return length >= 0 && (size_t)length < n;
 }

@@ -9,7 +9,7 @@
 
 #include "ctl/spec.h"
 
-enum { HG_QEMU_BYTES = 1024 };
+enum { HG_QEMU_BYTES = 2048 };
 
 /*
  * The arguments that give a guest a NIC on a vhost-user port, and memory that Headgate can map: one

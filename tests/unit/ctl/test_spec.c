@@ -138,15 +138,16 @@ static void proposes_a_virtual_iommu_where_it_is_required(void **state)
     (void)state;
     assert_int_equal(hg_api_read_port(&spec, body, strlen(body), NULL), 0);
     assert_true(hg_qemu_arguments(&spec, text, sizeof(text)));
-    assert_string_equal(
-        text, "-m 1G\n"
-              "-object memory-backend-memfd,id=mem,size=1G,share=on\n"
-              "-machine q35,memory-backend=mem\n"
-              "-device intel-iommu,intremap=off,device-iotlb=on\n"
-              "-chardev socket,id=chr-vm1,path=/tmp/s,reconnect=1\n"
-              "-netdev vhost-user,id=net-vm1,chardev=chr-vm1\n"
-              "-device virtio-net-pci,netdev=net-vm1,mac=52:54:51:1c:93:a7,disable-legacy=on,"
-              "iommu_platform=on,ats=on");
+    assert_string_equal(text,
+                        "-m 1G\n"
+                        "-object memory-backend-memfd,id=mem,size=1G,share=on\n"
+                        "-machine q35,memory-backend=mem\n"
+                        "-device intel-iommu,intremap=off,device-iotlb=on\n"
+                        "-device pcie-root-port,id=root1,chassis=1\n"
+                        "-chardev socket,id=chr-vm1,path=/tmp/s,reconnect=1\n"
+                        "-netdev vhost-user,id=net-vm1,chardev=chr-vm1\n"
+                        "-device virtio-net-pci,netdev=net-vm1,mac=52:54:51:1c:93:a7,bus=root1,"
+                        "disable-legacy=on,iommu_platform=on,ats=on");
     hg_spec_free(&spec);
 }
 
