@@ -108,6 +108,8 @@ static void iommu_numbers(const struct hg_switch *sw, struct hg_text *text)
          offsetof(struct hg_port_iommu, hits)},
         {"iommu_ahead_hits", "counter", "Of them, those asked for before a frame needed them.",
          offsetof(struct hg_port_iommu, ahead_hits)},
+        {"iommu_stops", "counter", "Bursts that ended at a translation that was missing.",
+         offsetof(struct hg_port_iommu, stops)},
         {"iommu_misses", "counter", "Translations asked of the front-end.",
          offsetof(struct hg_port_iommu, misses)},
         {"iommu_parkings", "counter", "Frames that had to wait for a translation.",

@@ -85,14 +85,15 @@ static json_t *iommu_report(const struct hg_port *port)
         faults += iommu.faults[kind];
     }
     return json_pack(
-        "{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}}", "active",
-        iommu.active, "entries", number(iommu.entries), "entries_max", number(iommu.entries_max),
-        "hits", number(iommu.hits), "ahead_hits", number(iommu.ahead_hits), "misses",
-        number(iommu.misses), "parked", number(iommu.parked), "parked_now",
-        number(iommu.parked_now), "faults", number(faults), "faults_by_kind", kinds,
-        "invalidations", number(iommu.invalidations), "evictions", number(iommu.evictions),
-        "invalidation_ack_us", "median", microseconds(iommu.ack_median_ns), "p99",
-        microseconds(iommu.ack_p99_ns), "max", microseconds(iommu.ack_max_ns));
+        "{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}}",
+        "active", iommu.active, "entries", number(iommu.entries), "entries_max",
+        number(iommu.entries_max), "hits", number(iommu.hits), "ahead_hits",
+        number(iommu.ahead_hits), "stops", number(iommu.stops), "misses", number(iommu.misses),
+        "parked", number(iommu.parked), "parked_now", number(iommu.parked_now), "faults",
+        number(faults), "faults_by_kind", kinds, "invalidations", number(iommu.invalidations),
+        "evictions", number(iommu.evictions), "invalidation_ack_us", "median",
+        microseconds(iommu.ack_median_ns), "p99", microseconds(iommu.ack_p99_ns), "max",
+        microseconds(iommu.ack_max_ns));
 }
 
 json_t *hg_report_port(const struct hg_switch_port *entry)

@@ -112,6 +112,7 @@ struct hg_port_iommu {
     uint64_t entries_max;
     uint64_t hits;       /* descriptors translated at the first look */
     uint64_t ahead_hits; /* of them, those that were asked for before a frame needed them */
+    uint64_t stops;      /* bursts that ended at a translation that was missing */
     uint64_t misses;     /* sent to the front-end */
     uint64_t parked;     /* frames that had to wait for a translation */
     uint64_t parked_now;

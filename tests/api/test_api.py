@@ -15,7 +15,7 @@ from harness import Connection, run_tests, running
 ZERO_RX = {"packets": 0, "bytes": 0, "bytes_copied": 0, "bursts": 0, "notifications": 0, "notifications_saved": 0,
            "replicated": 0}
 IOMMU_OFF = {"active": False, "entries": 0, "entries_max": 65536, "hits": 0, "ahead_hits": 0,
-             "misses": 0, "parked": 0, "parked_now": 0, "faults": 0,
+             "stops": 0, "misses": 0, "parked": 0, "parked_now": 0, "faults": 0,
              "faults_by_kind": {"unmapped": 0, "permission": 0}, "invalidations": 0,
              "evictions": 0, "invalidation_ack_us": {"median": 0, "p99": 0, "max": 0}}
 ZERO_TX = {"packets": 0, "bytes": 0, "bytes_copied": 0, "bursts": 0, "notifications": 0, "notifications_saved": 0,

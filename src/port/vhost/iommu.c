@@ -232,6 +232,7 @@ void hg_vhost_iommu_report(const struct hg_vhost_port *vp, struct hg_port_iommu 
 
         report->hits += hg_count_get(&stats->hits);
         report->ahead_hits += hg_count_get(&stats->ahead_hits);
+        report->stops += hg_count_get(&stats->stops);
         for (unsigned kind = 0; kind < HG_IOMMU_FAULT_N; kind++)
             report->faults[kind] += hg_count_get(&stats->faults[kind]);
     }
