@@ -161,10 +161,31 @@ int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr
         .size = size,
         .host = hg_foreign_base(foreign) + (offset - start),
         .foreign = foreign,
+        .offset = offset,
+        .file_dev = file.st_dev,
+        .file_ino = file.st_ino,
     };
     /* Pairs with the acquire in walk_regions(), if the space is published. */
     atomic_store_explicit(&space->n, n + 1, memory_order_release);
     return 0;
+}
+
+bool hg_space_has(const struct hg_space *space, uint64_t guest_addr, uint64_t user_addr,
+                  uint64_t size, uint64_t offset, int fd)
+{
+    struct stat file;
+
+    if (fstat(fd, &file) != 0)
+        return false;
+    for (unsigned i = 0; i < space->n; i++) {
+        const struct hg_region *region = &space->region[i];
+
+        if (region->guest_addr == guest_addr && region->user_addr == user_addr &&
+            region->size == size && region->offset == offset && region->file_dev == file.st_dev &&
+            region->file_ino == file.st_ino)
+            return true;
+    }
+    return false;
 }
 
 void hg_space_remove(struct hg_space *space, unsigned index)

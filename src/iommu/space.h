@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/bits.h"
 #include "base/err.h"
@@ -38,6 +39,9 @@ struct hg_region {
     uint64_t size;       /* bytes */
     uint8_t *host;       /* where it is here */
     struct hg_foreign *foreign; /* the mapping: starts at the file offset's page */
+    uint64_t offset;            /* in the file of this device and number */
+    dev_t file_dev;
+    ino_t file_ino;
 };
 
 struct hg_space {
@@ -92,6 +96,10 @@ int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr
 
 /* Unmaps one region. No worker may hold the space. */
 void hg_space_remove(struct hg_space *space, unsigned index);
+
+/* Whether the space has exactly this region of that file already. Control only. */
+bool hg_space_has(const struct hg_space *space, uint64_t guest_addr, uint64_t user_addr,
+                  uint64_t size, uint64_t offset, int fd);
 
 /* Unmaps every region and empties the space. No worker may hold it any more. */
 void hg_space_clear(struct hg_space *space);

@@ -308,7 +308,8 @@ static void take_memory_slot_by_slot(void **state)
     assert_int_equal(n, HG_REGIONS_MAX);
     assert_int_equal(add_slot(rig, 1), 0); /* the rings are in the other one */
     assert_says(rig, "waiting", "waiting for the memory of ring 0's descriptor table");
-    assert_int_equal(add_slot(rig, 0), 0);
+    for (unsigned pair = 0; pair < 3; pair++) /* QEMU says it for each queue pair */
+        assert_int_equal(add_slot(rig, 0), 0);
     assert_says(rig, "up", "up");
     assert_int_equal(vp->space->n, 2);
     frames_pass(rig);
@@ -317,7 +318,8 @@ static void take_memory_slot_by_slot(void **state)
 
     assert_int_equal(remove_slot(rig, 1, -1), 0);
     assert_int_equal(vp->space->n, 1);
-    assert_int_equal(remove_slot(rig, 1, -1), 1); /* there is none */
+    assert_int_equal(remove_slot(rig, 1, -1), 0); /* for the next queue pair: it is gone */
+    assert_int_equal(vp->space->n, 1);
     peer_transmit(&rig->peer, TX, frame, sizeof(frame));
     assert_int_equal(rig_rx(rig, 0), 0); /* its buffer was in that slot, as the ones before */
     assert_int_equal(rig->port.rxq[0]->stats.drops.reason[HG_DROP_BAD_DESCRIPTOR].value, 1);
@@ -356,6 +358,8 @@ static void refuse_slots_that_cannot_be(void **state)
     for (unsigned i = 0; i < 4; i++) {
         assert_true(rig_bring_up(rig));
         slot = slot_of(0);
+        if (i == 0)
+            slot.region.size -= 4096; /* not a repetition, and overlaps */
         if (i == 1)
             slot.region.size = 0;
         if (i == 2)
