@@ -3,47 +3,11 @@
  * they want to be told. What is allowed must work, byte by byte; what is not hurts nobody else.
  */
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
-
-#include "attack/stage.h"
-
-enum { NEXT = HG_DESC_F_NEXT, WRITE = HG_DESC_F_WRITE, INDIRECT = HG_DESC_F_INDIRECT };
+#include "attack/fixture.h"
 
 #define EDGE ((uint64_t)PEER_HALF_BYTES) /* where the second region begins, for the guest */
-
-static struct stage stage;
-
-static struct peer *attacker(void)
-{
-    return &stage.rig[ATTACKER].peer;
-}
-
-static struct peer *victim(void)
-{
-    return &stage.rig[VICTIM].peer;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    stage_open(&stage);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    stage_close(&stage);
-    return 0;
-}
 
 /* Two regions that are neighbours for the guest, and lie in the file the other way round with a page
  * between them, so that they are no neighbours for us. The rings stay where they are. */

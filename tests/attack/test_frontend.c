@@ -3,39 +3,10 @@
  * leads to is tested without a worker, in tests/unit/port/vhost/test_refuse.c and test_survive.c.
  */
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "attack/stage.h"
-
-static struct stage stage;
-
-static struct peer *attacker(void)
-{
-    return &stage.rig[ATTACKER].peer;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    stage_open(&stage);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    stage_close(&stage);
-    return 0;
-}
+#include "attack/fixture.h"
 
 static uint32_t next_random(uint32_t *seed)
 {

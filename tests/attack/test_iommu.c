@@ -6,43 +6,24 @@
  * What was acknowledged as unmapped is made inaccessible in our own mapping at that moment: whoever
  * still touches it ends the test.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "attack/stage.h"
+#include "attack/fixture.h"
 #include "base/clock.h"
 #include "port/vhost/state.h"
 
-enum { PAGE = 4096, WRITE = HG_DESC_F_WRITE };
+enum { PAGE = 4096 };
 
 #define FEATURES  (RIG_FEATURES | HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM))
 #define RING_IOVA UINT64_C(0x7700000000)
 #define ELSEWHERE UINT64_C(0x2000000000) /* where the scripts map nothing by themselves */
 #define NOWHERE   UINT64_C(0x5500000000) /* what nobody ever maps */
 
-static struct stage stage;
 static bool packed; /* the attacker's rings, from the next begin() on */
 static const uint8_t to_victim[1000] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5};
 static const uint8_t to_attacker[1000] = {2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 0x88, 0xb5, 'v'};
-
-static struct peer *attacker(void)
-{
-    return &stage.rig[ATTACKER].peer;
-}
-
-static struct peer *victim(void)
-{
-    return &stage.rig[VICTIM].peer;
-}
 
 static struct hg_vhost_port *attacked(void)
 {
@@ -55,20 +36,6 @@ static struct hg_port_iommu report(void)
 
     hg_vhost_user_driver.iommu(&stage.rig[ATTACKER].port, &iommu);
     return iommu;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    stage_open(&stage);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    stage_close(&stage);
-    return 0;
 }
 
 static void map_rings(void)

@@ -3,51 +3,16 @@
  * keeps it from, so that every access beyond the new end raises SIGBUS in whoever makes it.
  */
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "attack/stage.h"
+#include "attack/fixture.h"
 #include "peer/sigbus.h"
-
-enum { NEXT = HG_DESC_F_NEXT, WRITE = HG_DESC_F_WRITE, INDIRECT = HG_DESC_F_INDIRECT };
 
 /* The lower half holds the rings, the upper half the buffers. */
 #define BUFFER (PEER_HIGH + PEER_HALF_BYTES / 2)
 
-static struct stage stage;
 static const uint8_t frame[1500] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5};
-
-static struct peer *attacker(void)
-{
-    return &stage.rig[ATTACKER].peer;
-}
-
-static struct peer *victim(void)
-{
-    return &stage.rig[VICTIM].peer;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    stage_open(&stage);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    stage_close(&stage);
-    return 0;
-}
 
 static void resize(off_t bytes)
 {

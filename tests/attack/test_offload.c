@@ -1,16 +1,7 @@
 /*
  * A guest that lies about what is to be done with its frames: checksums, segments, header lengths.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "attack/stage.h"
+#include "attack/fixture.h"
 
 enum {
     CSUM = HG_NET_HDR_F_NEEDS_CSUM,
@@ -26,30 +17,9 @@ enum {
     (HG_BIT(HG_VIRTIO_F_VERSION_1) | HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF) |                           \
      HG_BIT(HG_VHOST_USER_F_PROTOCOL_FEATURES))
 
-static struct stage stage;
-
-static struct peer *attacker(void)
-{
-    return &stage.rig[ATTACKER].peer;
-}
-
 static const struct hg_rxq *attacker_queue(void)
 {
     return stage.rig[ATTACKER].port.rxq[0];
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    stage_open(&stage);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    stage_close(&stage);
-    return 0;
 }
 
 /* A TCP segment over IPv4 of `len` bytes in all, behind `hdr`, at BUFFER. */

@@ -3,52 +3,18 @@
  * addresses and offloads, is attacked on split rings.
  */
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
+#include "attack/fixture.h"
 
-#include "attack/stage.h"
-
-enum { NEXT = HG_DESC_F_NEXT, WRITE = HG_DESC_F_WRITE, INDIRECT = HG_DESC_F_INDIRECT };
 enum { AVAIL = HG_PACKED_DESC_F_AVAIL, USED = HG_PACKED_DESC_F_USED, NUM = PEER_RING_SIZE };
 
 #define FEATURES (RIG_FEATURES | HG_BIT(HG_VIRTIO_F_RING_PACKED))
 #define BUFFER   (PEER_HIGH + PEER_HALF_BYTES / 2)
 #define TABLE    (PEER_HIGH + PEER_HALF_BYTES - 65536)
 
-static struct stage stage;
 static const uint8_t to_victim[60] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5};
 static const uint8_t to_attacker[60] = {2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 0x88, 0xb5, 'v'};
-
-static struct peer *attacker(void)
-{
-    return &stage.rig[ATTACKER].peer;
-}
-
-static struct peer *victim(void)
-{
-    return &stage.rig[VICTIM].peer;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    stage_open(&stage);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    stage_close(&stage);
-    return 0;
-}
 
 static void begin(uint16_t num, uint64_t features)
 {

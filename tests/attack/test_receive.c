@@ -1,47 +1,15 @@
 /*
  * A guest that attacks through the ring on which it receives. The victim sends it frames.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "attack/stage.h"
-
-enum { NEXT = HG_DESC_F_NEXT, WRITE = HG_DESC_F_WRITE, INDIRECT = HG_DESC_F_INDIRECT };
+#include "attack/fixture.h"
 
 #define BUFFER (PEER_HIGH + PEER_HALF_BYTES / 2)
 #define TABLE  (PEER_HIGH + PEER_HALF_BYTES - 65536)
 #define SPLIT  (RIG_FEATURES & ~HG_BIT(HG_VIRTIO_NET_F_MRG_RXBUF))
 
-static struct stage stage;
-
-static struct peer *attacker(void)
-{
-    return &stage.rig[ATTACKER].peer;
-}
-
 static const struct hg_queue_stats *attacker_stats(void)
 {
     return &stage.rig[ATTACKER].port.txq[0]->stats;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    stage_open(&stage);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    stage_close(&stage);
-    return 0;
 }
 
 static void victim_sends(unsigned n)

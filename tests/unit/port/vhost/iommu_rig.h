@@ -4,51 +4,24 @@
 #ifndef HG_TESTS_IOMMU_RIG_H
 #define HG_TESTS_IOMMU_RIG_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
-#include <cmocka.h>
-
-#include "peer/rig.h"
+#include "fixture.h"
 #include "port/vhost/state.h"
 
-enum { RX = 0, TX = 1, PAGE = 4096 };
+enum { PAGE = 4096 };
 
 /* Where the rings are for the device. Buffers have the addresses that the peer gives them. */
 #define RING_IOVA UINT64_C(0x7700000000)
 
 #define FEATURES (RIG_FEATURES | HG_BIT(HG_VIRTIO_F_ACCESS_PLATFORM))
 
-static const uint8_t frame[64] = {2, 0, 0, 0, 0,   2,   2,   0,   0,  0,
-                                  0, 1, 8, 0, 'h', 'e', 'l', 'l', 'o'};
-
 static inline struct rig *open_rig(const struct rig_options *options)
 {
-    struct rig *rig = calloc(1, sizeof(*rig));
+    struct rig *rig = new_rig(options);
 
-    assert_non_null(rig);
-    rig_open(rig, options);
     rig->peer.ring_start = RING_IOVA;
     return rig;
-}
-
-static inline int tear_down(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
-static inline void assert_says(struct rig *rig, const char *state, const char *text)
-{
-    if (strstr(rig_status(rig), text) == NULL)
-        fail_msg("'%s' does not contain '%s'", rig->status.text, text);
-    assert_string_equal(rig->status.state, state);
 }
 
 static inline struct hg_port_iommu report(struct rig *rig)
@@ -98,21 +71,6 @@ static inline void no_miss_waits(struct rig *rig)
 
     rig_pump(rig);
     assert_int_equal(recv(rig->peer.channel, &msg, sizeof(msg), MSG_DONTWAIT), -1);
-}
-
-static inline void frames_pass(struct rig *rig)
-{
-    const uint8_t *got;
-    size_t len;
-
-    peer_transmit(&rig->peer, TX, frame, sizeof(frame));
-    assert_int_equal(rig_rx(rig, 0), 1);
-    assert_memory_equal(rig->burst->pkt[0].head, frame, sizeof(frame));
-    peer_post(&rig->peer, RX, 1);
-    assert_true(rig_tx(rig, 0, frame, sizeof(frame)));
-    got = peer_receive(&rig->peer, RX, &len);
-    assert_non_null(got);
-    assert_memory_equal(got, frame, sizeof(frame));
 }
 
 #endif

@@ -2,73 +2,24 @@
  * What a session does beyond QEMU's everyday: packed rings, queues reset one by one, memory in slots, the
  * device status, resets, announcements.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "peer/rig.h"
+#include "fixture.h"
 #include "port/vhost/state.h"
-
-enum { RX = 0, TX = 1 };
 
 #define PACKED (RIG_FEATURES | HG_BIT(HG_VIRTIO_F_RING_PACKED) | HG_BIT(HG_VIRTIO_F_IN_ORDER))
 
-static const uint8_t frame[64] = {2, 0, 0, 0, 0,   2,   2,   0,   0,  0,
-                                  0, 1, 8, 0, 'h', 'e', 'l', 'l', 'o'};
-
 static int set_up(void **state)
 {
-    struct rig *rig = calloc(1, sizeof(*rig));
-
-    assert_non_null(rig);
-    rig_open(rig, &(struct rig_options){.pair_n = 1});
-    *state = rig;
+    *state = new_rig(&(struct rig_options){.pair_n = 1});
     return 0;
 }
 
 static int set_up_packed(void **state)
 {
-    struct rig *rig = calloc(1, sizeof(*rig));
+    struct rig *rig = new_rig(&(struct rig_options){.pair_n = 1, .peer_features = PACKED});
 
-    assert_non_null(rig);
-    rig_open(rig, &(struct rig_options){.pair_n = 1, .peer_features = PACKED});
     peer_use_packed(&rig->peer);
     *state = rig;
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
-static void assert_says(struct rig *rig, const char *state, const char *text)
-{
-    if (strstr(rig_status(rig), text) == NULL)
-        fail_msg("'%s' does not contain '%s'", rig->status.text, text);
-    assert_string_equal(rig->status.state, state);
-}
-
-static void frames_pass(struct rig *rig)
-{
-    const uint8_t *got;
-    size_t len;
-
-    peer_transmit(&rig->peer, TX, frame, sizeof(frame));
-    assert_int_equal(rig_rx(rig, 0), 1);
-    assert_memory_equal(rig->burst->pkt[0].head, frame, sizeof(frame));
-    peer_post(&rig->peer, RX, 1);
-    assert_true(rig_tx(rig, 0, frame, sizeof(frame)));
-    got = peer_receive(&rig->peer, RX, &len);
-    assert_non_null(got);
-    assert_memory_equal(got, frame, sizeof(frame));
 }
 
 /* The acknowledgement of a request; -1 when there is none. */

@@ -4,37 +4,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "peer/rig.h"
+#include "fixture.h"
 
 static int set_up(void **state)
 {
-    struct rig *rig = calloc(1, sizeof(*rig));
-
-    assert_non_null(rig);
-    rig_open(rig, &(struct rig_options){.pair_n = 2});
-    *state = rig;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct rig *rig = *state;
-
-    assert_true(rig_bring_up(rig)); /* whatever happened: the port recovers */
-    rig_close(rig);
-    free(rig);
+    *state = new_rig(&(struct rig_options){.pair_n = 2});
     return 0;
 }
 
@@ -353,7 +331,6 @@ static void stop_rings_whose_memory_is_taken_away(void **state)
     struct rig *rig = *state;
     struct hg_vhost_mem_table table = {
         .n = 1, .region = {{PEER_HIGH, 4096, PEER_USER + PEER_HALF_BYTES, 0}}};
-    uint8_t frame[60] = {2};
     unsigned mappings = rig_count_mappings();
 
     assert_true(rig_bring_up(rig));
@@ -382,7 +359,7 @@ static void say_no_before_they_hang_up(void **state)
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down_recovered)
     const struct CMUnitTest tests[] = {
         CASE(refuse_what_was_not_offered),
         CASE(refuse_requests_of_the_wrong_shape),

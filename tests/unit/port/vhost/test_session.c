@@ -1,56 +1,21 @@
 /*
  * Sessions that go well: the port as a well-behaved front-end sees it.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "peer/rig.h"
-
-enum { RX = 0, TX = 1 }; /* rings as the guest sees them */
-
-static const uint8_t frame[64] = {2, 0, 0, 0, 0,   2,   2,   0,   0,  0,
-                                  0, 1, 8, 0, 'h', 'e', 'l', 'l', 'o'};
+#include "fixture.h"
 
 static int set_up(void **state)
 {
-    struct rig *rig = calloc(1, sizeof(*rig));
-
-    assert_non_null(rig);
-    rig_open(rig, &(struct rig_options){.pair_n = 1});
-    *state = rig;
+    *state = new_rig(&(struct rig_options){.pair_n = 1});
     return 0;
 }
 
 static int set_up_four_pairs(void **state)
 {
-    struct rig *rig = calloc(1, sizeof(*rig));
-
-    assert_non_null(rig);
-    rig_open(rig, &(struct rig_options){.pair_n = 4});
-    *state = rig;
+    *state = new_rig(&(struct rig_options){.pair_n = 4});
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
-static void assert_says(struct rig *rig, const char *state, const char *text)
-{
-    if (strstr(rig_status(rig), text) == NULL)
-        fail_msg("'%s' does not contain '%s'", rig->status.text, text);
-    assert_string_equal(rig->status.state, state);
 }
 
 static bool runs(const atomic_bool *running)

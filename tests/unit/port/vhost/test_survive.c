@@ -4,37 +4,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "peer/rig.h"
+#include "fixture.h"
 
 static int set_up(void **state)
 {
-    struct rig *rig = calloc(1, sizeof(*rig));
-
-    assert_non_null(rig);
-    rig_open(rig, &(struct rig_options){.pair_n = 2});
-    *state = rig;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct rig *rig = *state;
-
-    assert_true(rig_bring_up(rig)); /* whatever happened: the port recovers */
-    rig_close(rig);
-    free(rig);
+    *state = new_rig(&(struct rig_options){.pair_n = 2});
     return 0;
 }
 
@@ -64,7 +42,6 @@ static void survive_many_reconnections(void **state)
     struct rig *rig = *state;
     unsigned fds = rig_count_fds();
     unsigned mappings = rig_count_mappings();
-    uint8_t frame[60] = {2};
 
     for (unsigned i = 0; i < 500; i++) {
         for (unsigned ring = 0; ring < 4; ring++)
@@ -166,7 +143,7 @@ static void survive_noise(void **state)
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down_recovered)
     const struct CMUnitTest tests[] = {
         CASE(survive_a_hang_up_at_every_message),
         CASE(survive_many_reconnections),
