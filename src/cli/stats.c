@@ -26,27 +26,30 @@ struct view {
 };
 
 /* A counter, or its rate. One that has become smaller is a new one of the same name. */
-static uint64_t value(const struct view *view, const json_t *now, const json_t *before,
-                      const char *path)
+static uint64_t count_or_rate(const struct view *view, uint64_t after, uint64_t earlier)
 {
-    uint64_t after = hg_field_number(now, path);
-    uint64_t earlier = hg_field_number(before, path);
-
     if (!view->before) {
         return after;
     }
     return (uint64_t)((double)(after >= earlier ? after - earlier : after) / view->seconds + 0.5);
 }
 
+static uint64_t value(const struct view *view, const json_t *now, const json_t *before,
+                      const char *path)
+{
+    return count_or_rate(view, hg_field_number(now, path), hg_field_number(before, path));
+}
+
 static uint64_t drops(const struct view *view, const json_t *now, const json_t *before)
 {
-    uint64_t after = hg_field_sum(json_object_get(now, "drops"));
-    uint64_t earlier = hg_field_sum(json_object_get(before, "drops"));
+    return count_or_rate(view, hg_field_sum(json_object_get(now, "drops")),
+                         hg_field_sum(json_object_get(before, "drops")));
+}
 
-    if (!view->before) {
-        return after;
-    }
-    return (uint64_t)((double)(after >= earlier ? after - earlier : after) / view->seconds + 0.5);
+/* A port as it was in the earlier answer, NULL without one. */
+static const json_t *port_before(const struct view *view, const char *name)
+{
+    return json_object_get(json_object_get(view->before, "ports"), name);
 }
 
 static void add_direction(struct hg_table *table, const struct view *view, const json_t *now,
@@ -70,7 +73,7 @@ static void print_ports(const struct view *view)
                                        : "port|state|>rx|>rx bytes|>tx|>tx bytes|>drops");
     json_object_foreach(ports, name, port)
     {
-        const json_t *before = json_object_get(json_object_get(view->before, "ports"), name);
+        const json_t *before = port_before(view, name);
 
         hg_table_row(&table);
         hg_table_text(&table, name);
@@ -93,7 +96,7 @@ static void print_queues(const struct view *view)
                                        : "port|>queue|>worker|>rx|>rx bytes|>tx|>tx bytes");
     json_object_foreach(ports, name, port)
     {
-        const json_t *before = json_object_get(json_object_get(view->before, "ports"), name);
+        const json_t *before = port_before(view, name);
         size_t index;
         json_t *queue;
 
@@ -163,8 +166,7 @@ static void print_iommus(const struct view *view)
     json_object_foreach(json_object_get(view->now, "ports"), name, port)
     {
         const json_t *iommu = json_object_get(port, "iommu");
-        const json_t *before =
-            json_object_get(json_object_get(json_object_get(view->before, "ports"), name), "iommu");
+        const json_t *before = json_object_get(port_before(view, name), "iommu");
 
         if (!begin_iommu(&table, name, iommu)) {
             continue;
@@ -190,8 +192,7 @@ static void print_invalidations(const struct view *view)
     json_object_foreach(json_object_get(view->now, "ports"), name, port)
     {
         const json_t *iommu = json_object_get(port, "iommu");
-        const json_t *before =
-            json_object_get(json_object_get(json_object_get(view->before, "ports"), name), "iommu");
+        const json_t *before = json_object_get(port_before(view, name), "iommu");
 
         if (hg_field_number(iommu, "invalidations") == 0 || !begin_iommu(&table, name, iommu)) {
             continue;
