@@ -19,7 +19,7 @@ static uint8_t *avail_entry(const struct hg_drv *ring, uint16_t index)
 
 static uint8_t *used_event(const struct hg_drv *ring)
 {
-    return ring->avail + offsetof(struct hg_avail, ring) + sizeof(uint16_t) * ring->num;
+    return ring->avail + HG_USED_EVENT_AT(ring->num);
 }
 
 static uint8_t *used_idx(const struct hg_drv *ring)
@@ -35,7 +35,7 @@ static uint8_t *used_entry(const struct hg_drv *ring, uint16_t index)
 
 static uint8_t *avail_event(const struct hg_drv *ring)
 {
-    return ring->used + offsetof(struct hg_used, ring) + sizeof(struct hg_used_elem) * ring->num;
+    return ring->used + HG_AVAIL_EVENT_AT(ring->num);
 }
 
 void hg_split_drv_start(struct hg_drv *ring)

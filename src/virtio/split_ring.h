@@ -107,14 +107,13 @@ static inline bool split_publish_used(struct hg_vq_dev *ring)
     hg_shm_publish_then_look();
     if (!ring->event_idx)
         return (hg_shm_load16(ring->avail) & HG_AVAIL_F_NO_INTERRUPT) == 0;
-    return hg_vring_need_event(
-        hg_shm_load16(ring->avail + offsetof(struct hg_avail, ring) + sizeof(uint16_t) * ring->num),
-        ring->used_idx, old);
+    return hg_vring_need_event(hg_shm_load16(ring->avail + HG_USED_EVENT_AT(ring->num)),
+                               ring->used_idx, old);
 }
 
 static inline uint8_t *split_avail_event(const struct hg_vq_dev *ring)
 {
-    return ring->used + offsetof(struct hg_used, ring) + sizeof(struct hg_used_elem) * ring->num;
+    return ring->used + HG_AVAIL_EVENT_AT(ring->num);
 }
 
 /* Has the guest kick for the entry at that position, then looks whether it is there. */

@@ -4,6 +4,7 @@
 #ifndef HG_VIRTIO_VIRTIO_H
 #define HG_VIRTIO_VIRTIO_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Feature bits: virtio 1.2, 5.1.3 (network) and 6 (reserved). */
@@ -86,6 +87,10 @@ struct hg_used {
 #define HG_DESC_BYTES(n)  (sizeof(struct hg_desc) * (n))
 #define HG_AVAIL_BYTES(n) (sizeof(uint16_t) * (3 + (size_t)(n)))
 #define HG_USED_BYTES(n)  (sizeof(uint16_t) * 3 + sizeof(struct hg_used_elem) * (n))
+
+/* Where the event fields are, from the start of their ring: 2.7.6, 2.7.8. */
+#define HG_USED_EVENT_AT(n)  (offsetof(struct hg_avail, ring) + sizeof(uint16_t) * (n))
+#define HG_AVAIL_EVENT_AT(n) (offsetof(struct hg_used, ring) + sizeof(struct hg_used_elem) * (n))
 
 /* Whether the peer must be told that an index went from `old` to `now`, when it asked to be told at
  * `event`: virtio 1.2, 2.7.10.1. Indices wrap at 2^16. */

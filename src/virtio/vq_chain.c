@@ -153,11 +153,6 @@ static bool load_from_table(struct hg_vq_dev *ring, struct vq_chain *chain,
     return true;
 }
 
-static struct desc split_desc(const struct hg_desc *from)
-{
-    return (struct desc){from->addr, from->len, from->flags, from->next};
-}
-
 static bool load_split(struct hg_vq_dev *ring, struct vq_chain *chain, const struct table *table,
                        uint32_t index, struct desc *desc)
 {
@@ -172,7 +167,7 @@ static bool load_split(struct hg_vq_dev *ring, struct vq_chain *chain, const str
             return false;
         memcpy(&loaded, bytes, sizeof(loaded));
     }
-    *desc = split_desc(&loaded);
+    *desc = (struct desc){loaded.addr, loaded.len, loaded.flags, loaded.next};
     return true;
 }
 
