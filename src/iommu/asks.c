@@ -14,11 +14,6 @@
 #include "base/raise.h"
 #include "iommu/iotlb_internal.h"
 
-static uint64_t granule_of(uint64_t addr)
-{
-    return addr & -(uint64_t)HG_IOTLB_GRANULE;
-}
-
 /* ---- the queue's side ---- */
 
 /* Whether the queue's own ring holds the question already; its entries are the producer's to read until
@@ -51,8 +46,8 @@ enum hg_lack hg_iotlb_ask(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t
     }
     /* Pairs with control's store of head: it has read the entry that is written anew. */
     head = atomic_load_explicit(&asks->head, memory_order_acquire);
-    if (asks->put - head < HG_IOTLB_ASKS_N && !has_asked(asks, head, granule_of(addr), perm))
-        asks->ask[asks->put++ % HG_IOTLB_ASKS_N] = (struct hg_ask){granule_of(addr), perm};
+    if (asks->put - head < HG_IOTLB_ASKS_N && !has_asked(asks, head, hg_iotlb_granule(addr), perm))
+        asks->ask[asks->put++ % HG_IOTLB_ASKS_N] = (struct hg_ask){hg_iotlb_granule(addr), perm};
     return HG_LACK_MISS;
 }
 

@@ -47,6 +47,12 @@ enum {
     HG_IOTLB_ASKS_N = 128, /* misses that a queue can have asked for and control not yet read */
 };
 
+/* The first address of the granule that holds addr. */
+static inline uint64_t hg_iotlb_granule(uint64_t addr)
+{
+    return addr & -(uint64_t)HG_IOTLB_GRANULE;
+}
+
 /* How long a miss may stay unanswered before it counts as a fault, and how long it is remembered as one. */
 #define HG_IOTLB_MISS_TIMEOUT_NS UINT64_C(1000000000)
 

@@ -28,11 +28,6 @@ static enum hg_pending_state state_of(uint64_t word)
     return (enum hg_pending_state)((word & STATE) >> STATE_SHIFT);
 }
 
-static uint64_t granule_of(uint64_t addr)
-{
-    return addr & -(uint64_t)HG_IOTLB_GRANULE;
-}
-
 static uint64_t load(const _Atomic uint64_t *word)
 {
     return atomic_load_explicit(word, memory_order_relaxed);
@@ -49,7 +44,7 @@ static unsigned bucket_of(const struct hg_pending *pending, uint64_t addr, unsig
 enum hg_pending_state hg_pending_find(const struct hg_pending *pending, uint64_t addr,
                                       unsigned perm)
 {
-    uint64_t key = granule_of(addr) | perm;
+    uint64_t key = hg_iotlb_granule(addr) | perm;
 
     for (unsigned which = 0; which < 2; which++) {
         const struct hg_pending_bucket *bucket = &pending->bucket[bucket_of(pending, addr, which)];
@@ -119,7 +114,7 @@ bool hg_pending_add(struct hg_pending *pending, uint64_t addr, unsigned perm, ui
     if (best_way == HG_PENDING_WAYS)
         return false;
     set(pending, best_b, best_way,
-        granule_of(addr) | (uint64_t)HG_PENDING_ASKED << STATE_SHIFT | perm,
+        hg_iotlb_granule(addr) | (uint64_t)HG_PENDING_ASKED << STATE_SHIFT | perm,
         now_ns + HG_IOTLB_MISS_TIMEOUT_NS);
     return true;
 }
@@ -133,7 +128,8 @@ static void visit_bucket(struct hg_pending *pending, unsigned b, uint64_t first,
     for (unsigned way = 0; way < HG_PENDING_WAYS; way++) {
         uint64_t word = load(&pending->bucket[b].word[way]);
 
-        if (word != 0 && granule_of(word) >= granule_of(first) && granule_of(word) <= last)
+        if (word != 0 && hg_iotlb_granule(word) >= hg_iotlb_granule(first) &&
+            hg_iotlb_granule(word) <= last)
             each(pending, b, way, ctx);
     }
 }
@@ -141,7 +137,7 @@ static void visit_bucket(struct hg_pending *pending, unsigned b, uint64_t first,
 static void visit(struct hg_pending *pending, uint64_t first, uint64_t last, each_fn *each,
                   void *ctx)
 {
-    uint64_t granules = (last - granule_of(first)) / HG_IOTLB_GRANULE; /* but one */
+    uint64_t granules = (last - hg_iotlb_granule(first)) / HG_IOTLB_GRANULE; /* but one */
 
     if (granules >= PROBES_MAX) {
         for (unsigned b = 0; b < HG_PENDING_BUCKETS_N; b++)
@@ -149,7 +145,7 @@ static void visit(struct hg_pending *pending, uint64_t first, uint64_t last, eac
         return;
     }
     for (uint64_t i = 0; i <= granules; i++) {
-        uint64_t addr = granule_of(first) + i * HG_IOTLB_GRANULE;
+        uint64_t addr = hg_iotlb_granule(first) + i * HG_IOTLB_GRANULE;
 
         for (unsigned which = 0; which < 2; which++)
             visit_bucket(pending, bucket_of(pending, addr, which), addr, addr, each, ctx);
@@ -196,9 +192,9 @@ unsigned hg_pending_list(const struct hg_pending *pending, uint64_t first, uint6
         for (unsigned way = 0; way < HG_PENDING_WAYS; way++) {
             uint64_t word = load(&pending->bucket[b].word[way]);
 
-            if (state_of(word) == HG_PENDING_ASKED && granule_of(word) >= first &&
-                granule_of(word) <= last)
-                addr[n++] = granule_of(word);
+            if (state_of(word) == HG_PENDING_ASKED && hg_iotlb_granule(word) >= first &&
+                hg_iotlb_granule(word) <= last)
+                addr[n++] = hg_iotlb_granule(word);
         }
     return n;
 }
@@ -233,7 +229,7 @@ unsigned hg_pending_expire(struct hg_pending *pending, uint64_t now_ns, uint64_t
 
 bool hg_pending_last_fault(const struct hg_pending *pending, uint64_t *addr, unsigned *perm)
 {
-    *addr = granule_of(pending->last_fault);
+    *addr = hg_iotlb_granule(pending->last_fault);
     *perm = pending->last_fault & PERM;
     return pending->last_fault != 0;
 }

@@ -170,22 +170,25 @@ int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr
     return 0;
 }
 
-bool hg_space_has(const struct hg_space *space, uint64_t guest_addr, uint64_t user_addr,
-                  uint64_t size, uint64_t offset, int fd)
+int hg_space_find(const struct hg_space *space, uint64_t guest_addr, uint64_t user_addr,
+                  uint64_t size)
 {
-    struct stat file;
-
-    if (fstat(fd, &file) != 0)
-        return false;
     for (unsigned i = 0; i < space->n; i++) {
         const struct hg_region *region = &space->region[i];
 
         if (region->guest_addr == guest_addr && region->user_addr == user_addr &&
-            region->size == size && region->offset == offset && region->file_dev == file.st_dev &&
-            region->file_ino == file.st_ino)
-            return true;
+            region->size == size)
+            return (int)i;
     }
-    return false;
+    return -1;
+}
+
+bool hg_region_is(const struct hg_region *region, uint64_t offset, int fd)
+{
+    struct stat file;
+
+    return region->offset == offset && fstat(fd, &file) == 0 && region->file_dev == file.st_dev &&
+           region->file_ino == file.st_ino;
 }
 
 void hg_space_remove(struct hg_space *space, unsigned index)

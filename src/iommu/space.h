@@ -97,9 +97,12 @@ int hg_space_add(struct hg_space *space, uint64_t guest_addr, uint64_t user_addr
 /* Unmaps one region. No worker may hold the space. */
 void hg_space_remove(struct hg_space *space, unsigned index);
 
-/* Whether the space has exactly this region of that file already. Control only. */
-bool hg_space_has(const struct hg_space *space, uint64_t guest_addr, uint64_t user_addr,
-                  uint64_t size, uint64_t offset, int fd);
+/* The number of the region with exactly these addresses, -1 if there is none. Control only. */
+int hg_space_find(const struct hg_space *space, uint64_t guest_addr, uint64_t user_addr,
+                  uint64_t size);
+
+/* Whether a region is that part of that file. Control only. */
+bool hg_region_is(const struct hg_region *region, uint64_t offset, int fd);
 
 /* Unmaps every region and empties the space. No worker may hold it any more. */
 void hg_space_clear(struct hg_space *space);

@@ -101,18 +101,27 @@ int hg_vhost_get_max_mem_slots(struct hg_vhost_call *call)
     return 0;
 }
 
+/* The slot that a message means, which is known by all but its offset; -1 if there is none. */
+static int find_slot(const struct hg_vhost_port *vp, const struct hg_vhost_region *wanted)
+{
+    if (vp->space == NULL)
+        return -1;
+    return hg_space_find(vp->space, wanted->guest_addr, wanted->user_addr, wanted->size);
+}
+
 /* Rings may have been waiting for this one. A slot that cannot be mapped ends the session, like a table:
  * the front-end counts on it. QEMU 7.2 says each slot once for each queue pair: a repetition changes nothing. */
 int hg_vhost_add_mem_reg(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;
     const struct hg_vhost_region *region = &call->in->mem_reg.region;
+    int slot = find_slot(vp, region);
     int rc;
 
     if (call->conn->in_fd_n != 1)
         return hg_err_set(call->err, EPROTO, "came without a file descriptor");
-    if (vp->space != NULL && hg_space_has(vp->space, region->guest_addr, region->user_addr,
-                                          region->size, region->mmap_offset, call->conn->in_fd[0]))
+    if (slot >= 0 &&
+        hg_region_is(&vp->space->region[slot], region->mmap_offset, call->conn->in_fd[0]))
         return 0;
     if (vp->space == NULL) {
         vp->space = new_space(call->err);
@@ -128,24 +137,13 @@ int hg_vhost_add_mem_reg(struct hg_vhost_call *call)
     return hg_vhost_rings_try_start(vp, call->err);
 }
 
-static int find_slot(const struct hg_space *space, const struct hg_vhost_region *wanted)
-{
-    for (unsigned i = 0; space != NULL && i < space->n; i++)
-        if (space->region[i].guest_addr == wanted->guest_addr &&
-            space->region[i].user_addr == wanted->user_addr &&
-            space->region[i].size == wanted->size)
-            return (int)i;
-    return -1;
-}
-
-/* A slot is known by all but its offset. One that is not there is not used, which is what was asked for: QEMU 7.2
+/* One that is not there is not used, which is what was asked for: QEMU 7.2
  * asks once for each queue pair. A descriptor that comes along is closed unused: front-ends that send one were
  * there before the protocol said what to do with it. */
 int hg_vhost_rem_mem_reg(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;
-    const struct hg_vhost_region *wanted = &call->in->mem_reg.region;
-    int slot = find_slot(vp->space, wanted);
+    int slot = find_slot(vp, &call->in->mem_reg.region);
 
     if (slot < 0)
         return 0;

@@ -71,11 +71,6 @@ static uint8_t *translate(const struct hg_vhost_port *vp, uint64_t iova, unsigne
     return block.host + (iova - block.base);
 }
 
-static uint64_t page_of(uint64_t addr)
-{
-    return addr & -(uint64_t)HG_IOTLB_GRANULE;
-}
-
 /* Looks up every page of a part, and asks for those that are missing. Returns whether none is; then
  * *contiguous says whether part->host is good for all of it. */
 static bool look_up(struct hg_vhost_port *vp, const struct shape *shape, struct hg_vhost_part *part,
@@ -87,11 +82,11 @@ static bool look_up(struct hg_vhost_port *vp, const struct shape *shape, struct 
     *contiguous = true;
     while (done < shape->bytes) {
         uint64_t iova = shape->addr + done;
-        uint64_t size = page_of(iova) + HG_IOTLB_GRANULE - iova;
+        uint64_t size = hg_iotlb_granule(iova) + HG_IOTLB_GRANULE - iova;
         uint8_t *host = translate(vp, iova, shape->perm, &size);
 
         if (host == NULL) {
-            hg_iotlb_ask(vp->iommu.iotlb, &vp->iommu.asks, page_of(iova), shape->perm);
+            hg_iotlb_ask(vp->iommu.iotlb, &vp->iommu.asks, hg_iotlb_granule(iova), shape->perm);
             known = false;
         } else if (done == 0) {
             part->host = host;
@@ -125,7 +120,7 @@ static bool map_again(const struct hg_vhost_port *vp, uint64_t iova, uint8_t *at
 
 static uint64_t part_pages(uint64_t addr, uint64_t bytes)
 {
-    return (addr - page_of(addr) + bytes + HG_IOTLB_GRANULE - 1) / HG_IOTLB_GRANULE;
+    return (addr - hg_iotlb_granule(addr) + bytes + HG_IOTLB_GRANULE - 1) / HG_IOTLB_GRANULE;
 }
 
 /* How many pages are mapped a second time for the rings of a port. */
@@ -146,7 +141,7 @@ static uint64_t joined_pages(struct hg_vhost_port *vp)
 static int join(struct hg_vhost_port *vp, const struct hg_vhost_ring *ring,
                 const struct shape *shape, struct hg_vhost_part *part, struct hg_err *err)
 {
-    uint64_t first = page_of(shape->addr);
+    uint64_t first = hg_iotlb_granule(shape->addr);
     uint64_t pages_n = part_pages(shape->addr, shape->bytes);
     size_t bytes = pages_n * HG_IOTLB_GRANULE;
     uint8_t *map;
