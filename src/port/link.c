@@ -8,6 +8,7 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "port/event.h"
 
 enum {
     RETRY_MIN_MS = 100,
@@ -144,11 +145,8 @@ void hg_link_lost(struct hg_link *link)
 
 void hg_link_close(struct hg_link *link)
 {
-    if (link->event != NULL)
-        event_free(link->event);
-    if (link->pause != NULL)
-        event_free(link->pause);
-    link->event = link->pause = NULL;
+    hg_event_free(&link->event);
+    hg_event_free(&link->pause);
     if (link->listener.fd < 0)
         return;
     hg_sock_remove(&link->listener, link->path);

@@ -369,7 +369,7 @@ static void do_step(struct input *in)
         break;
     case WATCH:
         hg_vhost_rings_check(world.vp);
-        hg_vhost_faults_watch(world.vp);
+        hg_vhost_faults_tell(world.vp);
         break;
     case MODE:
     case CHANNEL:

@@ -18,23 +18,17 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "port/event.h"
 #include "port/vhost/state.h"
 
 /* --- the channel's output --- */
-
-static void free_event(struct event **event)
-{
-    if (*event != NULL)
-        event_free(*event);
-    *event = NULL;
-}
 
 static void close_channel(struct hg_vhost_iommu *iommu)
 {
     if (iommu->channel.fd < 0)
         return;
-    free_event(&iommu->channel_readable);
-    free_event(&iommu->channel_writable);
+    hg_event_free(&iommu->channel_readable);
+    hg_event_free(&iommu->channel_writable);
     hg_vhost_conn_clear(&iommu->channel);
     close(iommu->channel.fd);
     iommu->channel.fd = -1;
@@ -188,8 +182,8 @@ int hg_vhost_misses_begin(struct hg_vhost_port *vp, struct hg_err *err)
 
 void hg_vhost_misses_end(struct hg_vhost_port *vp)
 {
-    free_event(&vp->iommu.wake);
-    free_event(&vp->iommu.expiry);
+    hg_event_free(&vp->iommu.wake);
+    hg_event_free(&vp->iommu.expiry);
     if (vp->iommu.wake_fd >= 0)
         close(vp->iommu.wake_fd);
     wire_asks(vp, -1);
@@ -209,14 +203,14 @@ static uint64_t count_faults(struct hg_vhost_port *vp)
 
 /* Tells the front-end and the log of addresses that the guest's driver named and its kernel has not mapped:
  * at most once a second, and as an example. */
-static void tell_faults(struct hg_vhost_port *vp)
+void hg_vhost_faults_tell(struct hg_vhost_port *vp)
 {
     struct hg_vhost_iommu *iommu = &vp->iommu;
     uint64_t now_s = hg_now_ns() / HG_NS_PER_S;
     uint64_t faults = count_faults(vp);
     struct hg_ask fault;
 
-    if (faults == iommu->told_faults || now_s == iommu->told_s ||
+    if (iommu->iotlb == NULL || faults == iommu->told_faults || now_s == iommu->told_s ||
         !hg_iotlb_last_fault(iommu->iotlb, &fault))
         return;
     hg_log_limited(HG_LOG_WARN, vp->log_name,
@@ -232,12 +226,6 @@ static void tell_faults(struct hg_vhost_port *vp)
 
     hg_vhost_queue(&iommu->channel, &msg, NULL);
     flush_channel(vp);
-}
-
-void hg_vhost_faults_watch(struct hg_vhost_port *vp)
-{
-    if (vp->iommu.iotlb != NULL)
-        tell_faults(vp);
 }
 
 /* --- the channel itself --- */

@@ -25,6 +25,7 @@
 
 #include "base/log.h"
 #include "base/raise.h"
+#include "port/event.h"
 #include "port/vhost/state.h"
 #include "sync/qsbr.h"
 
@@ -130,13 +131,6 @@ static void on_posted(evutil_socket_t fd, short what, void *ctx)
     hg_vhost_ring_posted(ctx);
 }
 
-static void unwatch_posted(struct hg_vhost_ring *ring)
-{
-    if (ring->posted != NULL)
-        event_free(ring->posted);
-    ring->posted = NULL;
-}
-
 /* Under a virtual IOMMU the buffers that a guest posts are looked at before frames need them. Workers
  * watch the descriptors of rings on which guests transmit; the others are watched here. By its edge, since
  * the descriptor is the guest's and reading it might block. */
@@ -148,7 +142,7 @@ static int watch_posted(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, st
         event_new(vp->loop, ring->kick_fd, EV_READ | EV_ET | EV_PERSIST, on_posted, ring);
     if (ring->posted != NULL && event_add(ring->posted, NULL) == 0)
         return 0;
-    unwatch_posted(ring);
+    hg_event_free(&ring->posted);
     return hg_err_set(err, ENOMEM, "ring %u: no memory for the event of its kicks", ring->index);
 }
 
@@ -285,7 +279,7 @@ static void finish_stop(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     ring->base = hg_vq_dev_base(&ring->dev);
     ring->started = false;
     ring->kicked = false;
-    unwatch_posted(ring);
+    hg_event_free(&ring->posted);
     hg_vhost_ring_unplace(ring, NULL);
     stop_waiting(ring);
 }

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "mem/foreign.h"
+#include "port/event.h"
 #include "port/vhost/state.h"
 
 enum { WATCH_MS = 200 }; /* between two looks at the rings */
@@ -167,7 +168,7 @@ static void on_watch(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     hg_vhost_rings_check(ctx);
-    hg_vhost_faults_watch(ctx);
+    hg_vhost_faults_tell(ctx);
 }
 
 /* Some port's front-end has taken memory away from under us. */
@@ -192,13 +193,6 @@ static void on_lost(evutil_socket_t fd, short what, void *ctx)
                "address 0x%" PRIx64,
                guest_addr);
     hg_vhost_session_end(vp, err.text);
-}
-
-static void free_event(struct event **event)
-{
-    if (*event != NULL)
-        event_free(*event);
-    *event = NULL;
 }
 
 void hg_vhost_session_begin(struct hg_vhost_port *vp, int fd)
@@ -238,10 +232,10 @@ void hg_vhost_session_end(struct hg_vhost_port *vp, const char *reason)
         hg_space_clear(vp->space);
     free(vp->space);
     vp->space = NULL;
-    free_event(&vp->readable);
-    free_event(&vp->writable);
-    free_event(&vp->watch);
-    free_event(&vp->lost);
+    hg_event_free(&vp->readable);
+    hg_event_free(&vp->writable);
+    hg_event_free(&vp->watch);
+    hg_event_free(&vp->lost);
     hg_vhost_conn_clear(&vp->conn);
     close(vp->conn.fd);
     vp->conn.fd = -1;

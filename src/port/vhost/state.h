@@ -348,7 +348,7 @@ void hg_vhost_misses_end(struct hg_vhost_port *vp);
 /* Sends what rings and workers miss, as far as the channel takes it. */
 void hg_vhost_misses_send(struct hg_vhost_port *vp);
 /* Tells of faults; now and then. */
-void hg_vhost_faults_watch(struct hg_vhost_port *vp);
+void hg_vhost_faults_tell(struct hg_vhost_port *vp);
 int hg_vhost_set_backend_req_fd(struct hg_vhost_call *call);
 void hg_vhost_channel_close(struct hg_vhost_port *vp);
 

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "port/event.h"
 #include "port/virtio_user/state.h"
 #include "sync/qsbr.h"
 
@@ -222,13 +223,6 @@ void hg_vu_session_begin(struct hg_vu_port *vu, int fd)
         settle(vu, rc, &err);
 }
 
-static void free_event(struct event **event)
-{
-    if (*event != NULL)
-        event_free(*event);
-    *event = NULL;
-}
-
 void hg_vu_session_end(struct hg_vu_port *vu, const char *reason)
 {
     if (!hg_vu_connected(vu))
@@ -239,10 +233,10 @@ void hg_vu_session_end(struct hg_vu_port *vu, const char *reason)
     } else {
         hg_log_limited(HG_LOG_INFO, vu->log_name, "the back-end has gone");
     }
-    free_event(&vu->readable);
-    free_event(&vu->writable);
-    free_event(&vu->watch);
-    free_event(&vu->lost);
+    hg_event_free(&vu->readable);
+    hg_event_free(&vu->writable);
+    hg_event_free(&vu->watch);
+    hg_event_free(&vu->lost);
     stop_queues(vu);
     hg_vhost_front_close(&vu->front);
     hg_link_lost(&vu->link);
