@@ -5,6 +5,8 @@ The ordinary guest keeps running; what it sends to a guest without offloads must
 checksummed by the switch.
 """
 
+import json
+
 import vmtest
 from lab import bench
 from vmtest import MIB
@@ -62,6 +64,17 @@ class Features(vmtest.VmTest):
         self.with_guest(
             self.traffic, rx_queue_size=256, tx_queue_size=256, **off("event_idx", "indirect_desc")
         )
+
+    def test_packed_rings(self):
+        def check(guest):
+            port = json.loads(self.bench.daemon.client("port", "show", "vm1", "-j"))
+            self.assertIn("ring_packed", port["peer_features"])
+            self.traffic(guest)
+
+        self.with_guest(check, packed="on")
+
+    def test_packed_rings_without_event_index_and_indirect_descriptors(self):
+        self.with_guest(self.traffic, packed="on", **off("event_idx", "indirect_desc"))
 
     def test_mtu_of_the_device(self):
         def check(guest):

@@ -23,7 +23,9 @@ class Checks:
 
     @classmethod
     def boot(cls):
-        cls.one, cls.two = (cls.bench.guest(port, iommu=cls.MODE) for port in ("vm1", "vm2"))
+        """One guest has split rings, the other packed ones."""
+        cls.one = cls.bench.guest("vm1", iommu=cls.MODE)
+        cls.two = cls.bench.guest("vm2", iommu=cls.MODE, nic={"packed": "on"})
         cls.bench.boot(cls.one, cls.two)
 
     def tearDown(self):
