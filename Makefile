@@ -9,7 +9,7 @@ all: $(BUILD)/build.ninja
 
 # Meson notices changed files by itself, but not a folder that is new.
 $(BUILD)/build.ninja: $(wildcard src/*/meson.build src/*/*/meson.build tests/*/meson.build \
-                        tests/unit/*/meson.build */meson.build docs/man/meson.build) | deps-build
+                        tests/unit/*/meson.build */meson.build docs/man) | deps-build
 	@if test -f $@; then meson setup --reconfigure $(BUILD); else meson setup $(BUILD); fi
 	@touch $@
 
