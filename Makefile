@@ -31,6 +31,9 @@ fuzz: deps-check
 install: all
 	meson install -C $(BUILD) --no-rebuild
 
+uninstall:
+	$(NINJA) uninstall
+
 format: deps-check
 	tools/sources | xargs clang-format -i
 
@@ -40,4 +43,4 @@ lint: deps-check
 clean:
 	rm -rf build build-*
 
-.PHONY: all bench check clean demo format fuzz install lint
+.PHONY: all bench check clean demo format fuzz install lint uninstall
