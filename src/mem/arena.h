@@ -18,7 +18,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/api.h"
 #include "base/err.h"
+
+HG_API_BEGIN
 
 enum hg_pages {
     HG_PAGES_AUTO, /* the largest that are free and waste at most a quarter of the size asked for */
@@ -76,5 +79,7 @@ struct hg_allocation {
 
 /* The allocations in order; *n receives how many. Valid until the next hg_arena_take(). */
 const struct hg_allocation *hg_arena_allocations(const struct hg_arena *arena, unsigned *n);
+
+HG_API_END
 
 #endif
