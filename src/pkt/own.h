@@ -23,9 +23,8 @@ enum {
  * and can be transmitted as it is, any number of times.
  */
 struct hg_owned {
-    struct hg_pkt pkt; /* pkt.seg is seg[] below */
+    struct hg_pkt pkt; /* pkt.seg is the list right behind this */
     uint32_t buf_n;
-    struct hg_seg seg[];
 };
 
 /*
