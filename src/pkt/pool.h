@@ -21,9 +21,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/api.h"
 #include "base/err.h"
 #include "mem/arena.h"
 #include "pkt/pkt.h"
+
+HG_API_BEGIN
 
 enum {
     HG_POOL_BUF_MIN = 1536, /* so that the list of the longest frame's pieces fits into its first */
@@ -75,9 +78,8 @@ void hg_pool_put(struct hg_pool_cache *cache, void *const *bufs, unsigned n);
  * and can be transmitted as it is, any number of times.
  */
 struct hg_owned {
-    struct hg_pkt pkt; /* pkt.seg is seg[] below */
+    struct hg_pkt pkt; /* pkt.seg is the list right behind this */
     uint32_t buf_n;
-    struct hg_seg seg[];
 };
 
 /*
@@ -89,5 +91,7 @@ struct hg_owned *hg_pkt_own(struct hg_pool_cache *cache, const struct hg_pkt *pk
 
 /* Gives the packet's buffers back, through any cache of its pool. The cache's thread. */
 void hg_owned_free(struct hg_pool_cache *cache, struct hg_owned *owned);
+
+HG_API_END
 
 #endif
