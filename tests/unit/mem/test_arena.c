@@ -15,8 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "emulated.h"
 
 enum { MIB = 1024 * 1024 };
