@@ -9,7 +9,7 @@ all: $(BUILD)/build.ninja
 
 # Meson notices changed files by itself, but not a folder that is new.
 $(BUILD)/build.ninja: $(wildcard src/*/meson.build src/*/*/meson.build tests/*/meson.build \
-                        tests/unit/*/meson.build */meson.build docs/man/meson.build) | deps-build
+                        tests/unit/*/meson.build */meson.build docs/man) | deps-build
 	@if test -f $@; then meson setup --reconfigure $(BUILD); else meson setup $(BUILD); fi
 	@touch $@
 
@@ -31,6 +31,9 @@ fuzz: deps-check
 install: all
 	meson install -C $(BUILD) --no-rebuild
 
+uninstall:
+	$(NINJA) uninstall
+
 format: deps-check
 	tools/sources | xargs clang-format -i
 
@@ -40,4 +43,4 @@ lint: deps-check
 clean:
 	rm -rf build build-*
 
-.PHONY: all bench check clean demo format fuzz install lint
+.PHONY: all bench check clean demo format fuzz install lint uninstall

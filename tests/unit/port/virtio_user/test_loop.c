@@ -3,6 +3,7 @@
  * roles, frames of all sizes both ways with their offload requests, and a switch that goes away and
  * comes back.
  */
+#include <event2/event.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
