@@ -17,8 +17,8 @@
 
 #include "base/api.h"
 #include "base/err.h"
+#include "pkt/own.h"
 #include "pkt/pkt.h"
-#include "pkt/pool.h"
 #include "sched/sched.h"
 #include "worker/worker.h"
 
