@@ -210,12 +210,9 @@ static void charge_queue(struct hg_sched *s, struct subport *subport, struct tc 
     }
 }
 
-/* The subport that leads the port's round leaves it until tick `until`, or until a class that its shaper holds
- * may go before. */
+/* The subport that leads the port's round leaves it until tick `until`. */
 static void hold_subport(struct hg_sched *s, struct subport *subport, uint64_t until)
 {
-    if (subport->held != 0)
-        until = hg_min_u64(until, subport->held_until);
     s->active.first = subport->next;
     subport->place = WAITING;
     wheel_put(&s->wheel, &subport->entry, until);
@@ -276,6 +273,13 @@ static void hold_class(struct subport *subport, const struct tc *tc, uint64_t un
     subport->held |= bit;
 }
 
+/* The tick at which a subport is to be looked at that waits for tokens until `until`: a class that its shaper
+ * holds may go before, with a shorter packet. */
+static uint64_t look_at(const struct subport *subport, uint64_t until)
+{
+    return subport->held != 0 ? hg_min_u64(until, subport->held_until) : until;
+}
+
 /* Finds out which shaper holds the first packet of a class, now, and has it wait. False: the port's, so all. */
 static bool hold(struct hg_sched *s, struct subport *subport, struct tc *tc, uint64_t now)
 {
@@ -288,10 +292,10 @@ static bool hold(struct hg_sched *s, struct subport *subport, struct tc *tc, uin
         return true;
     }
     if (credit(&subport->bucket, now) < cost) {
-        hold_subport(s, subport, bucket_ready_at(&subport->bucket, cost));
+        hold_subport(s, subport, look_at(subport, bucket_ready_at(&subport->bucket, cost)));
         return true;
     }
-    s->port_until = bucket_ready_at(&s->bucket, cost);
+    s->port_until = look_at(subport, bucket_ready_at(&s->bucket, cost));
     return false;
 }
 
