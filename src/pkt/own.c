@@ -7,7 +7,7 @@
  * so for a rest of r bytes k is the smallest number with LIST_OFFSET + 16 k + r <= k * buffer. With the
  * smallest k, each of the k pieces holds at least one byte.
  */
-#include "pkt/pool.h"
+#include "pkt/own.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -19,13 +19,12 @@
 enum {
     LIST_OFFSET = sizeof(struct hg_owned),
     /* Pieces of the longest frame, in the smallest buffers. */
-    PIECES_MAX = (LIST_OFFSET + HG_FRAME_BYTES_MAX) / (HG_POOL_BUF_MIN - sizeof(struct hg_seg)) + 1,
+    PIECES_MAX = (LIST_OFFSET + HG_FRAME_BYTES_MAX) / (HG_OWN_BUF_MIN - sizeof(struct hg_seg)) + 1,
 };
 
-_Static_assert(LIST_OFFSET + PIECES_MAX * sizeof(struct hg_seg) < HG_POOL_BUF_MIN,
+_Static_assert(LIST_OFFSET + PIECES_MAX * sizeof(struct hg_seg) < HG_OWN_BUF_MIN,
                "the list of pieces fits into the first buffer");
-_Static_assert((int)PIECES_MAX <= (int)HG_POOL_TAKE_MAX, "one call takes all buffers of a frame");
-_Static_assert(HG_POOL_BUF_MIN % HG_CACHE_LINE_BYTES == 0, "buffers of the minimum stay aligned");
+_Static_assert(HG_OWN_BUF_MIN % HG_CACHE_LINE_BYTES == 0, "buffers of the minimum stay aligned");
 
 static struct hg_seg *pieces(struct hg_owned *owned)
 {
@@ -84,13 +83,13 @@ static void fill(struct hg_owned *owned, void *const *bufs, uint32_t buf_bytes,
 
 struct hg_owned *hg_pkt_own(struct hg_pool_cache *cache, const struct hg_pkt *pkt)
 {
-    uint32_t buf_bytes = hg_pool_buf_bytes(cache);
+    uint32_t buf_bytes = hg_pool_object_bytes(cache);
     unsigned piece_n = pieces_for(pkt->len - pkt->head_len, buf_bytes);
     unsigned buf_n = piece_n == 0 ? 1 : piece_n;
     void *bufs[PIECES_MAX];
     struct hg_owned *owned;
 
-    assert(pkt->len <= HG_FRAME_BYTES_MAX);
+    assert(pkt->len <= HG_FRAME_BYTES_MAX && buf_bytes >= HG_OWN_BUF_MIN);
     if (!hg_pool_take(cache, bufs, buf_n))
         return NULL;
     owned = bufs[0];

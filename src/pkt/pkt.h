@@ -8,7 +8,7 @@
  * and then the borrowed rest into the destination: one copy from VM to VM.
  *
  * A packet is valid until the `done` of the receive queue it came from. Who needs it longer makes an
- * owned copy (pkt/pool.h). Transmitting never consumes a packet: flooding it to n ports is n calls.
+ * owned copy (pkt/own.h). Transmitting never consumes a packet: flooding it to n ports is n calls.
  *
  * A slot is four cache lines: one of fields, three of head.
  */
