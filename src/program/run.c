@@ -17,9 +17,7 @@
 
 enum {
     TICK_MS = 10,
-    /* Of a buffer: a full-sized Ethernet frame beside what describes it, and an odd number of lines, so that
-     * the first ones of all buffers spread over the cache. */
-    BUFFER_BYTES = 35 * HG_CACHE_LINE_BYTES,
+    BUFFER_BYTES = 35 * HG_CACHE_LINE_BYTES, /* a full-sized frame beside what describes it */
 };
 
 /* --- queues and workers ---------------------------------------------------------------------- */
@@ -169,16 +167,19 @@ static int add_events(struct hg_program *program, struct event **events, struct 
 /* Buffers for everything that can lie in the handoffs, be in the hands of a worker, or hide in its cache. */
 static int make_pool(struct hg_program *program, unsigned handoff_n, struct hg_err *err)
 {
-    uint32_t buf_n = handoff_n * program->options.handoff_n +
-                     program->slot_n * (HG_POOL_CACHE_N + handoff_n * HG_BURST_N);
-    struct hg_arena_options options = {
-        .name = "program", .bytes = (uint64_t)buf_n * BUFFER_BYTES + HG_CACHE_LINE_BYTES};
-    int rc = hg_arena_new(&program->arena, &options, err);
+    const struct hg_pool_options packets = {
+        .name = "packets",
+        .object_bytes = BUFFER_BYTES,
+        .n = handoff_n * program->options.handoff_n +
+             program->slot_n * (HG_POOL_CACHE_N + handoff_n * HG_BURST_N),
+    };
+    const struct hg_arena_options arena = {.name = "program", .bytes = hg_pool_bytes(&packets)};
+    int rc = hg_arena_new(&program->arena, &arena, err);
 
     if (rc == 0)
-        rc = hg_pool_new(&program->pool, program->arena, "packets", BUFFER_BYTES, buf_n, err);
+        rc = hg_pool_new(&program->pool, program->arena, &packets, err);
     for (unsigned i = 0; rc == 0 && i < program->slot_n; i++)
-        rc = hg_pool_cache_new(&program->slot[i].cache, program->pool, err);
+        rc = hg_pool_cache_new(&program->slot[i].cache, program->pool, "worker", err);
     return rc;
 }
 

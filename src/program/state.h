@@ -20,6 +20,7 @@
 #include "base/bits.h"
 #include "base/count.h"
 #include "mem/arena.h"
+#include "pkt/own.h"
 #include "pkt/pool.h"
 #include "port/port.h"
 #include "program/program.h"

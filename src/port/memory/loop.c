@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/shm.h"
+#include "pkt/own.h"
 #include "pkt/pool.h"
 #include "port/memory/memory.h"
 #include "port/memory/queue.h"
@@ -22,9 +23,8 @@
 enum { DEPTH, QUEUES, OPTION_N };
 
 enum {
-    /* Of a buffer: a full-sized Ethernet frame beside what describes it, and an odd number of lines. */
-    BUFFER_BYTES = 35 * HG_CACHE_LINE_BYTES,
-    CACHES_N = 2, /* of the pool, by each pair: one for each side */
+    BUFFER_BYTES = 35 * HG_CACHE_LINE_BYTES, /* a full-sized frame beside what describes it */
+    CACHES_N = 2,                            /* of the pool, by each pair: one for each side */
 };
 
 static const struct hg_port_option options[] = {
@@ -199,15 +199,16 @@ static void close_port(struct hg_port *port)
 static int make_pool(struct loop *loop, const struct hg_port *port, uint32_t depth,
                      struct hg_err *err)
 {
-    uint32_t buf_n = loop->pair_n * (depth + HG_BURST_N + CACHES_N * HG_POOL_CACHE_N);
-    struct hg_arena_options arena = {
-        .name = port->name,
-        .bytes = (uint64_t)buf_n * BUFFER_BYTES + HG_CACHE_LINE_BYTES,
-        .pages = port->host->pages,
+    const struct hg_pool_options frames = {
+        .name = "frames",
+        .object_bytes = BUFFER_BYTES,
+        .n = loop->pair_n * (depth + HG_BURST_N + CACHES_N * HG_POOL_CACHE_N),
     };
+    const struct hg_arena_options arena = {
+        .name = port->name, .bytes = hg_pool_bytes(&frames), .pages = port->host->pages};
     int rc = hg_arena_new(&loop->arena, &arena, err);
 
-    return rc < 0 ? rc : hg_pool_new(&loop->pool, loop->arena, "frames", BUFFER_BYTES, buf_n, err);
+    return rc < 0 ? rc : hg_pool_new(&loop->pool, loop->arena, &frames, err);
 }
 
 static int start_pair(struct hg_port *port, unsigned index, uint32_t depth, struct hg_err *err)
@@ -230,8 +231,8 @@ static int start_pair(struct hg_port *port, unsigned index, uint32_t depth, stru
     if (pair->rxq.fd < 0)
         return hg_err_set(err, errno, "cannot create an event: %s", strerror(errno));
     if ((rc = hg_ring_new(&pair->ring, &ring, err)) < 0 ||
-        (rc = hg_pool_cache_new(&pair->rx_cache, loop->pool, err)) < 0 ||
-        (rc = hg_pool_cache_new(&pair->tx_cache, loop->pool, err)) < 0)
+        (rc = hg_pool_cache_new(&pair->rx_cache, loop->pool, "receive", err)) < 0 ||
+        (rc = hg_pool_cache_new(&pair->tx_cache, loop->pool, "transmit", err)) < 0)
         return rc;
     atomic_store_explicit(&pair->rxq.running, true, memory_order_relaxed);
     return 0;
