@@ -5,7 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/api.h"
 #include "wire/bytes.h"
+
+HG_API_BEGIN
 
 enum {
     HG_ARP_HARDWARE = 0,
@@ -28,5 +31,7 @@ static inline bool hg_arp_is_ip4(const uint8_t *p)
     return hg_load_be32(p + HG_ARP_HARDWARE) == 0x00010800 &&
            hg_load_be16(p + HG_ARP_HARDWARE_LEN) == 0x0604;
 }
+
+HG_API_END
 
 #endif

@@ -5,8 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/api.h"
 #include "wire/bytes.h"
 #include "wire/ip.h"
+
+HG_API_BEGIN
 
 enum {
     HG_IP4_VERSION_IHL = 0,
@@ -38,5 +41,7 @@ static inline unsigned hg_ip4_header_bytes(const uint8_t *p)
 {
     return (p[HG_IP4_VERSION_IHL] & 0x0fu) * 4;
 }
+
+HG_API_END
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * Words of others in our sentences.
  */
-#ifndef HG_CTL_QUOTE_H
-#define HG_CTL_QUOTE_H
+#ifndef HG_BASE_QUOTE_H
+#define HG_BASE_QUOTE_H
 
 enum { HG_QUOTED_BYTES = 48 };
 

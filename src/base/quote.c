@@ -1,4 +1,4 @@
-#include "ctl/quote.h"
+#include "base/quote.h"
 
 #include <string.h>
 
