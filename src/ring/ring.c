@@ -1,8 +1,12 @@
 #include "ring/ring.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+static_assert(sizeof(struct hg_ring) % HG_RING_ALIGN == 0, "elements start on a line of their own");
+static_assert(HG_RING_BULK_MAX == HG_RING_RUN_MAX_, "one operation is one run");
 
 /* The options with defaults filled in, or false with *err. */
 static bool settle(struct hg_ring_options *settled, const struct hg_ring_options *options,
@@ -88,4 +92,20 @@ int hg_ring_new(struct hg_ring **ring, const struct hg_ring_options *options, st
 void hg_ring_free(struct hg_ring *ring)
 {
     free(ring);
+}
+
+void hg_ring_move_wrapped_(const struct hg_ring *ring, uint32_t slot, const void *from, void *to,
+                           uint32_t n)
+{
+    char *at = ring->elems + (size_t)slot * ring->elem_bytes;
+    size_t first_bytes = (size_t)(ring->slots_n - slot) * ring->elem_bytes;
+    size_t second_bytes = (size_t)n * ring->elem_bytes - first_bytes;
+
+    if (from) {
+        memcpy(at, from, first_bytes);
+        memcpy(ring->elems, (const char *)from + first_bytes, second_bytes);
+    } else {
+        memcpy(to, at, first_bytes);
+        memcpy((char *)to + first_bytes, ring->elems, second_bytes);
+    }
 }

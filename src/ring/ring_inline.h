@@ -13,8 +13,20 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/api.h"
 #include "base/atomic.h"
 #include "base/bits.h"
+
+struct hg_ring;
+
+HG_API_BEGIN
+
+/* Copies n elements between the slots from `slot` on, of which there are fewer up to the end, and an
+ * array: into the slots if `from` is not NULL, else out of them. */
+void hg_ring_move_wrapped_(const struct hg_ring *ring, uint32_t slot, const void *from, void *to,
+                           uint32_t n);
+
+HG_API_END
 
 #define HG_RING_INLINE_ static inline __attribute__((always_inline))
 
@@ -43,37 +55,34 @@ struct hg_ring {
     bool single_consumer;
     char *elems;
     _Atomic(uint64_t) *seq; /* of each slot; NULL with sides of one only */
-    char pad[96];
+    char pad[88];
     struct hg_ring_side_ producers;
     struct hg_ring_side_ consumers;
 };
 
 /*
- * How many positions from `from` on the other side has published, as far as they are known: to a
- * producer free slots, to a consumer elements. Stops looking when it has found `want`.
+ * How far the other side has published, as far as that is known: to a producer free slots, to a consumer
+ * elements. The positions below `limit` are known to be; behind a side of many this looks as far as
+ * `enough`, behind one it is a load.
  * The acquire loads pair with the release stores of hg_ring_publish_: guarantees A and B.
  */
-HG_RING_INLINE_ uint64_t hg_ring_ready_(const struct hg_ring *ring, bool producer, uint64_t from,
-                                        uint64_t want)
+HG_RING_INLINE_ uint64_t hg_ring_look_(const struct hg_ring *ring, bool producer, uint64_t limit,
+                                       uint64_t enough)
 {
     const struct hg_ring_side_ *other = producer ? &ring->consumers : &ring->producers;
-    uint64_t found = 0;
 
-    if (producer ? ring->single_consumer : ring->single_producer) {
-        uint64_t end = atomic_load_explicit(&other->tail, memory_order_acquire);
-
-        return (end + (producer ? ring->slots_n : 0) - from) & HG_RING_POS_MASK_;
-    }
-    while (found < want) {
-        uint64_t pos = from + found;
-        uint64_t seq = atomic_load_explicit(&ring->seq[pos & ring->mask], memory_order_acquire);
-        uint64_t run = seq - ((pos + (producer ? 0 : 1)) << HG_RING_POS_SHIFT_);
+    if (producer ? ring->single_consumer : ring->single_producer)
+        return atomic_load_explicit(&other->tail, memory_order_acquire) +
+               (producer ? ring->slots_n : 0);
+    do {
+        uint64_t seq = atomic_load_explicit(&ring->seq[limit & ring->mask], memory_order_acquire);
+        uint64_t run = seq - ((limit + (producer ? 0 : 1)) << HG_RING_POS_SHIFT_);
 
         if (run - 1 >= HG_RING_RUN_MAX_) /* what it says is not about this position */
             break;
-        found += run;
-    }
-    return found;
+        limit += run;
+    } while ((int64_t)(enough - limit) > 0);
+    return limit;
 }
 
 /*
@@ -106,8 +115,8 @@ HG_RING_INLINE_ uint32_t hg_ring_claim_single_(struct hg_ring *ring, bool produc
 
     *first = pos;
     if (ready < n) {
-        ready += hg_ring_ready_(ring, producer, pos + ready, n - ready);
-        side->limit = pos + ready;
+        side->limit = hg_ring_look_(ring, producer, pos + ready, pos + n);
+        ready = side->limit - pos;
         if (ready < least)
             return 0;
         if (ready < n)
@@ -126,38 +135,38 @@ HG_RING_INLINE_ uint32_t hg_ring_claim_multi_(struct hg_ring *ring, bool produce
 {
     struct hg_ring_side_ *side = producer ? &ring->producers : &ring->consumers;
     uint64_t word = atomic_load_explicit(&side->claim, memory_order_acquire);
-    uint64_t next;
-    uint64_t take;
 
     if (hg_unlikely(least > HG_RING_RUN_MAX_))
         return 0;
-    do {
+    for (;;) {
         uint64_t pos = word >> HG_RING_POS_SHIFT_;
         uint64_t ready = word & HG_RING_READY_MAX_;
+        uint64_t take = n < HG_RING_RUN_MAX_ ? n : HG_RING_RUN_MAX_;
+        uint64_t next = word + take * HG_RING_READY_MAX_; /* take further, as many fewer ready */
 
-        take = n < HG_RING_RUN_MAX_ ? n : HG_RING_RUN_MAX_;
-        while (ready < take) {
-            uint64_t now;
+        if (ready < take) {
+            uint64_t limit = hg_ring_look_(ring, producer, pos + ready, pos + take);
 
-            ready += hg_ring_ready_(ring, producer, pos + ready, take - ready);
-            if (ready >= least)
-                break;
-            now = atomic_load_explicit(&side->claim, memory_order_acquire);
-            if (now == word)
-                return 0;
-            word = now;
-            pos = word >> HG_RING_POS_SHIFT_;
-            ready = word & HG_RING_READY_MAX_;
+            ready = (limit - pos) & HG_RING_POS_MASK_;
+            if (ready < least) {
+                uint64_t now = atomic_load_explicit(&side->claim, memory_order_acquire);
+
+                if (now == word)
+                    return 0;
+                word = now;
+                continue;
+            }
+            if (ready < take)
+                take = ready;
+            next = (pos + take) << HG_RING_POS_SHIFT_;
+            if (ready != take) /* a branch: the usual case shall not wait for what the look loads */
+                next |= (ready < HG_RING_READY_MAX_ ? ready : HG_RING_READY_MAX_) - take;
         }
-        if (ready > HG_RING_READY_MAX_)
-            ready = HG_RING_READY_MAX_;
-        if (take > ready)
-            take = ready;
         *first = pos;
-        next = (pos + take) << HG_RING_POS_SHIFT_ | (ready - take);
-    } while (!atomic_compare_exchange_weak_explicit(&side->claim, &word, next, memory_order_release,
-                                                    memory_order_acquire));
-    return (uint32_t)take;
+        if (atomic_compare_exchange_weak_explicit(&side->claim, &word, next, memory_order_release,
+                                                  memory_order_acquire))
+            return (uint32_t)take;
+    }
 }
 
 HG_RING_INLINE_ uint32_t hg_ring_claim_(struct hg_ring *ring, bool producer, uint32_t least,
@@ -168,9 +177,12 @@ HG_RING_INLINE_ uint32_t hg_ring_claim_(struct hg_ring *ring, bool producer, uin
                : hg_ring_claim_multi_(ring, producer, least, n, first);
 }
 
-/* Copies a multiple of 4 bytes in pieces as wide as the compiler's registers. */
-HG_RING_INLINE_ void hg_ring_copy_(char *to, const char *from, size_t bytes)
+/* Copies n elements in pieces as wide as the compiler's registers. With constant elem_bytes, the
+ * pieces smaller than that go. */
+HG_RING_INLINE_ void hg_ring_copy_(char *to, const char *from, size_t elem_bytes, uint32_t n)
 {
+    size_t bytes = n * elem_bytes;
+
     for (; bytes >= 64; bytes -= 64, to += 64, from += 64)
         memcpy(to, from, 64);
     if (bytes & 32) {
@@ -201,25 +213,23 @@ HG_RING_INLINE_ uint32_t hg_ring_move_(struct hg_ring *ring, bool producer, cons
 {
     uint64_t pos;
     uint64_t slot;
-    size_t bytes;
-    size_t first_bytes; /* up to the end of the slots */
-    const char *source;
-    char *target;
+    uint32_t elem_bytes = ring->elem_bytes;
 
     n = hg_ring_claim_(ring, producer, least, n, &pos);
     if (n == 0)
         return 0;
     slot = pos & ring->mask;
-    bytes = (size_t)n * ring->elem_bytes;
-    first_bytes = (ring->slots_n - slot) * ring->elem_bytes;
-    source = producer ? (const char *)from : ring->elems + slot * ring->elem_bytes;
-    target = producer ? ring->elems + slot * ring->elem_bytes : (char *)to;
-    if (hg_likely(bytes <= first_bytes)) {
-        hg_ring_copy_(target, source, bytes);
+    if (hg_unlikely(n > ring->slots_n - slot)) {
+        hg_ring_move_wrapped_(ring, (uint32_t)slot, from, to, n);
+    } else if (hg_likely(elem_bytes == 8)) {
+        char *at = ring->elems + slot * 8;
+
+        hg_ring_copy_(producer ? at : (char *)to, producer ? (const char *)from : at, 8, n);
     } else {
-        hg_ring_copy_(target, source, first_bytes);
-        hg_ring_copy_(producer ? ring->elems : target + first_bytes,
-                      producer ? source + first_bytes : ring->elems, bytes - first_bytes);
+        char *at = ring->elems + slot * elem_bytes;
+
+        hg_ring_copy_(producer ? at : (char *)to, producer ? (const char *)from : at, elem_bytes,
+                      n);
     }
     hg_ring_publish_(ring, producer, pos, n);
     return n;
