@@ -68,7 +68,7 @@ static void measure_meter(const char *cell, uint64_t (*round)(uint64_t *, uint64
 {
     uint64_t step = LENGTH_MEAN * rte_get_tsc_hz() / 125000000 / 2;
     uint64_t now = rte_rdtsc();
-    uint64_t cycles[ROUNDS_N];
+    uint64_t cycles[ROUNDS_N] = {0};
 
     round(&now, step, burst);
     for (unsigned i = 0; i < rounds_n; i++)
@@ -181,7 +181,7 @@ static uint64_t sched_round(struct rte_sched_port *port, struct rte_mempool *poo
 static void measure_sched(struct rte_mempool *pool, unsigned queues_n, unsigned rounds_n)
 {
     struct rte_sched_port *port = make(queues_n < PIPE_QUEUES ? 1 : queues_n / PIPE_QUEUES);
-    uint64_t cycles[ROUNDS_N];
+    uint64_t cycles[ROUNDS_N] = {0};
     char cell[64];
 
     for (unsigned i = 0; i < waiting_in(queues_n); i++) {
