@@ -207,7 +207,7 @@ static void refuses_hostile_files(void **state)
     refuses("text", -EINVAL, ": unknown file format; expected a pcap or pcapng file");
     fclose(fopen(file("empty"), "w"));
     refuses("empty", -EINVAL,
-            ": truncated dump file; tried to read 24 file header bytes, only got 0; expected a "
+            ": truncated dump file; tried to read 4 file header bytes, only got 0; expected a "
             "pcap or pcapng file");
 
     assert_int_equal(try_open(&port, "", &err), -EINVAL);
