@@ -259,12 +259,13 @@ static void physical_iovas_are_contiguous_as_far_as_they_say(void **state)
     struct hg_arena *arena;
     struct hg_arena_info info;
     struct hg_err err;
+    unsigned ranges_n;
     uint64_t mapped = 0;
     int rc;
 
     (void)state;
     skip_if_emulated("maps files of hugepages at addresses that are not aligned to them");
-    arena = new_physical(4, &err, &rc);
+    arena = new_physical(16, &err, &rc);
     if (arena == NULL) {
         assert_true(rc == -ENOMEM || rc == -EPERM);
         print_message("# not tested: %s\n", err.text);
@@ -285,10 +286,16 @@ static void physical_iovas_are_contiguous_as_far_as_they_say(void **state)
     }
     book.mapper.context = &book;
     assert_int_equal(hg_mapper_register(&book.mapper, NULL), 0);
-    for (unsigned i = 0; i < book.n; i++)
+    ranges_n = book.n;
+    for (unsigned i = 0; i < ranges_n; i++)
         mapped += book.range[i].bytes;
     assert_int_equal(mapped, info.bytes);
     hg_mapper_unregister(&book.mapper);
+    if (ranges_n > 1) { /* a failure in the middle of an arena */
+        book.fail_after = ranges_n - 1;
+        assert_int_equal(hg_mapper_register(&book.mapper, &err), -ENOSPC);
+        assert_int_equal(book.n, 0);
+    }
     hg_arena_free(arena);
 }
 
