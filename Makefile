@@ -22,6 +22,9 @@ demo: deps-demo all
 check: deps-check
 	tools/check
 
+check-arm64: deps-check
+	tools/check arm64
+
 bench: deps-bench all
 	bench/run
 
@@ -43,4 +46,4 @@ lint: deps-check
 clean:
 	rm -rf build build-*
 
-.PHONY: all bench check clean demo format fuzz install lint uninstall
+.PHONY: all bench check check-arm64 clean demo format fuzz install lint uninstall

@@ -94,6 +94,9 @@ struct hg_pkt {
     uint8_t ip_proto;
     uint32_t flow_hash; /* equal for the packets of a flow in one direction */
 
+    /* Set by a stage that chooses where the packet goes (program/program.h): the id of a port. */
+    uint16_t out;
+
     alignas(HG_CACHE_LINE_BYTES) uint8_t head[HG_HEAD_BYTES];
 };
 

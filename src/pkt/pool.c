@@ -8,89 +8,131 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "pkt/pool_state.h"
 
-enum { SPINS_MAX = 256 }; /* before a thread lets another have its processor */
+enum { WAITS_MAX = 16 }; /* pauses between two looks at the lock */
 
 _Static_assert(offsetof(struct hg_pool_cache, object) == HG_CACHE_LINE_BYTES,
                "a call for one object touches two lines");
 
 /* --- the reserve --- */
 
+/* Waits longer and longer without looking: each look takes the line away from who works with it, and a thread
+ * that is let alone does many calls in the time that it takes to hand the line over and back. */
+static __attribute__((noinline, cold)) void wait_for_lock(struct hg_pool *pool)
+{
+    unsigned waits = 1;
+
+    do {
+        for (unsigned i = 0; i < waits; i++)
+            hg_relax();
+        if (waits < WAITS_MAX)
+            waits *= 2;
+        else
+            sched_yield();
+    } while (atomic_load_explicit(&pool->locked, memory_order_relaxed) ||
+             atomic_exchange_explicit(&pool->locked, true, memory_order_acquire));
+}
+
+/* Acquire, here and above: pairs with the release in unlock(). */
+static inline bool try_lock(struct hg_pool *pool)
+{
+    return hg_likely(!atomic_exchange_explicit(&pool->locked, true, memory_order_acquire));
+}
+
+static inline void unlock(struct hg_pool *pool)
+{
+    atomic_store_explicit(&pool->locked, false, memory_order_release);
+}
+
 static void lock(struct hg_pool *pool)
 {
-    for (unsigned spins = 0; !hg_spin_try(&pool->lock); spins++) {
-        hg_relax();
-        if (spins >= SPINS_MAX) {
-            sched_yield();
-            spins = 0;
-        }
-    }
+    if (!try_lock(pool))
+        wait_for_lock(pool);
 }
 
-static void unlock(struct hg_pool *pool)
+static inline void pop(struct hg_pool *pool, void **objects, uint32_t n)
 {
-    hg_spin_unlock(&pool->lock);
-}
-
-/* Takes n objects and, beyond them, as many of `extra` as there are. Returns how many: 0 when not n. */
-static uint32_t pop(struct hg_pool *pool, void **objects, uint32_t n, uint32_t extra)
-{
-    if (n > pool->reserve_n)
-        return 0;
-    n += hg_min_u32(extra, pool->reserve_n - n);
     pool->reserve_n -= n;
     hg_pool_copy_(objects, pool->reserve + pool->reserve_n, n);
-    return n;
 }
 
-static void push(struct hg_pool *pool, void *const *objects, uint32_t n)
+static inline void push_and_unlock(struct hg_pool *pool, void *const *objects, uint32_t n)
 {
     assert(n <= pool->n - pool->reserve_n); /* else some were given back twice */
     hg_pool_copy_(pool->reserve + pool->reserve_n, objects, n);
     pool->reserve_n += n;
+    unlock(pool);
 }
 
+/* Takes n objects and, beyond them, as many of `extra` as there are. Returns how many: 0 when not n. */
 static uint32_t from_reserve(struct hg_pool *pool, void **objects, uint32_t n, uint32_t extra)
 {
+    uint32_t got = 0;
+
     lock(pool);
-    n = pop(pool, objects, n, extra);
+    if (n <= pool->reserve_n) {
+        got = n + hg_min_u32(extra, pool->reserve_n - n);
+        pop(pool, objects, got);
+    }
     unlock(pool);
-    return n;
+    return got;
 }
 
 static void to_reserve(struct hg_pool *pool, void *const *objects, uint32_t n)
 {
     lock(pool);
-    push(pool, objects, n);
+    push_and_unlock(pool, objects, n);
+}
+
+static inline bool take_and_unlock(struct hg_pool *pool, void **objects, uint32_t n)
+{
+    bool enough = n <= pool->reserve_n;
+
+    if (hg_likely(enough)) {
+        pop(pool, objects, n);
+        pool->shared_take_n += n;
+    } else {
+        pool->shared_empty_n++;
+    }
     unlock(pool);
+    return enough;
+}
+
+/* Apart, so that who need not wait saves no registers: stores before the lock are what the lock waits for. */
+static __attribute__((noinline, cold)) bool take_in_turn(struct hg_pool *pool, void **objects,
+                                                         uint32_t n)
+{
+    wait_for_lock(pool);
+    return take_and_unlock(pool, objects, n);
+}
+
+static __attribute__((noinline, cold)) void put_in_turn(struct hg_pool *pool, void *const *objects,
+                                                        uint32_t n)
+{
+    wait_for_lock(pool);
+    push_and_unlock(pool, objects, n);
 }
 
 bool hg_pool_take_shared(struct hg_pool *pool, void **objects, uint32_t n)
 {
-    uint32_t got;
+    bool got = try_lock(pool) ? take_and_unlock(pool, objects, n) : take_in_turn(pool, objects, n);
 
-    lock(pool);
-    got = pop(pool, objects, n, 0);
-    pool->shared_stats.take_n += got;
-    pool->shared_stats.empty_n += got < n;
-    pool->shared_stats.shared_n++;
-    unlock(pool);
-    if (HG_POOL_CHECKED && got != 0)
+    if (HG_POOL_CHECKED && got)
         hg_pool_check_take(pool, objects, n, &pool->shared, __builtin_return_address(0));
-    return got == n;
+    return got;
 }
 
 void hg_pool_put_shared(struct hg_pool *pool, void *const *objects, uint32_t n)
 {
     if (HG_POOL_CHECKED)
         hg_pool_check_put(pool, objects, n, &pool->shared, __builtin_return_address(0));
-    lock(pool);
-    push(pool, objects, n);
-    pool->shared_stats.give_n += n;
-    pool->shared_stats.shared_n++;
-    unlock(pool);
+    if (try_lock(pool))
+        push_and_unlock(pool, objects, n);
+    else
+        put_in_turn(pool, objects, n);
 }
 
 /* --- caches, where the fast path ends --- */
@@ -213,7 +255,6 @@ static void add_stats(struct hg_pool_stats *sum, const struct hg_pool_stats *sta
     sum->give_n += stats->give_n;
     sum->refill_n += stats->refill_n;
     sum->spill_n += stats->spill_n;
-    sum->shared_n += stats->shared_n;
     sum->empty_n += stats->empty_n;
 }
 
@@ -294,43 +335,56 @@ void hg_pool_cache_free(struct hg_pool_cache *cache)
     free(cache);
 }
 
-struct hg_pool_stats hg_pool_stats(struct hg_pool *pool)
+/* Objects that nobody has. Under the list's lock; *sum receives what
+ * takers have counted. */
+static uint32_t count_free(struct hg_pool *pool, struct hg_pool_stats *sum)
 {
-    struct hg_pool_stats sum;
+    uint32_t free_n;
 
-    pthread_mutex_lock(&pool->list_lock);
     lock(pool);
-    sum = pool->shared_stats;
+    free_n = pool->reserve_n;
+    *sum = (struct hg_pool_stats){.take_n = pool->shared_take_n, .empty_n = pool->shared_empty_n};
     unlock(pool);
     for (const struct hg_pool_account *account = pool->accounts; account; account = account->next)
-        add_stats(&sum, &account->stats);
+        add_stats(sum, &account->stats);
     for (const struct hg_pool_cache *cache = pool->caches; cache; cache = cache->more->next) {
         struct hg_pool_stats stats = hg_pool_cache_stats(cache);
 
-        add_stats(&sum, &stats);
+        add_stats(sum, &stats);
+        free_n += cached(cache);
     }
+    return hg_min_u32(free_n, pool->n);
+}
+
+struct hg_pool_stats hg_pool_stats(struct hg_pool *pool)
+{
+    struct hg_pool_stats sum;
+    uint32_t held_n;
+
+    pthread_mutex_lock(&pool->list_lock);
+    held_n = pool->n - count_free(pool, &sum);
     pthread_mutex_unlock(&pool->list_lock);
+    /* What was taken is held, or has been given back. */
+    sum.give_n = sum.take_n - hg_min_u64(held_n, sum.take_n);
     return sum;
 }
 
 struct hg_pool_info hg_pool_info(struct hg_pool *pool)
 {
-    struct hg_pool_info info = {
+    struct hg_pool_stats unused;
+    uint32_t free_n;
+
+    pthread_mutex_lock(&pool->list_lock);
+    free_n = count_free(pool, &unused);
+    pthread_mutex_unlock(&pool->list_lock);
+    return (struct hg_pool_info){
         .name = pool->name,
         .object_bytes = pool->object_bytes,
         .stride_bytes = pool->stride_bytes,
         .n = pool->n,
+        .free_n = free_n,
         .cache_n = pool->cache_n,
     };
-
-    pthread_mutex_lock(&pool->list_lock);
-    lock(pool);
-    info.free_n = pool->reserve_n;
-    unlock(pool);
-    for (const struct hg_pool_cache *cache = pool->caches; cache; cache = cache->more->next)
-        info.free_n += cached(cache);
-    pthread_mutex_unlock(&pool->list_lock);
-    return info;
 }
 
 /* --- pools come and go --- */
@@ -413,24 +467,32 @@ int hg_pool_new(struct hg_pool **pool, struct hg_arena *arena,
     return 0;
 }
 
-/* Those of one name have taken more than they gave back: their doing, or that of who gives back elsewhere. */
+/* Of each name, and without a cache: whose balance is not even has not given back, or somebody else has done it
+ * for him. */
 static void report_leaks(const struct hg_pool *pool)
 {
+    uint32_t held_n = pool->n - pool->reserve_n;
+    int64_t shared_n = held_n;
+
     hg_log(HG_LOG_WARN, "pool", "'%s': %" PRIu32 " of %" PRIu32 " objects have not been given back",
-           pool->name, pool->n - pool->reserve_n, pool->n);
+           pool->name, held_n, pool->n);
     if (HG_POOL_CHECKED) {
         hg_pool_check_report(pool);
         return;
     }
-    for (const struct hg_pool_account *account = pool->accounts; account; account = account->next)
-        if (account->stats.take_n > account->stats.give_n)
+    for (const struct hg_pool_account *account = pool->accounts; account; account = account->next) {
+        const struct hg_pool_stats *stats = &account->stats;
+
+        shared_n -= (int64_t)(stats->take_n - stats->give_n);
+        if (stats->take_n != stats->give_n)
             hg_log(HG_LOG_WARN, "pool",
-                   "'%s': %" PRIu64 " taken through '%s', %" PRIu64 " given back", pool->name,
-                   account->stats.take_n, account->name, account->stats.give_n);
-    if (pool->shared_stats.take_n > pool->shared_stats.give_n)
+                   "'%s': %" PRIu64 " taken through '%s', %" PRIu64 " given back through it",
+                   pool->name, stats->take_n, account->name, stats->give_n);
+    }
+    if (shared_n != 0)
         hg_log(HG_LOG_WARN, "pool",
-               "'%s': %" PRIu64 " taken without a cache, %" PRIu64 " given back", pool->name,
-               pool->shared_stats.take_n, pool->shared_stats.give_n);
+               "'%s': %" PRIu64 " taken without a cache, %" PRIu64 " given back without one",
+               pool->name, pool->shared_take_n, pool->shared_take_n - (uint64_t)shared_n);
 }
 
 void hg_pool_free(struct hg_pool *pool)

@@ -47,7 +47,7 @@ HG_API_BEGIN
 
 enum {
     HG_POOL_CACHE_N = 256,     /* objects in a cache at most, when nothing else is said, */
-    HG_POOL_CACHE_N_MAX = 512, /* and that can be said */
+    HG_POOL_CACHE_N_MAX = 512, /* and what can be said at most */
 };
 
 /* Zero is the default, where there is one. */
@@ -108,7 +108,6 @@ struct hg_pool_stats {
     uint64_t give_n;   /* and given back */
     uint64_t refill_n; /* times that a cache was filled from the reserve, */
     uint64_t spill_n;  /* and emptied into it */
-    uint64_t shared_n; /* calls without a cache */
     uint64_t empty_n;  /* takes that were refused: too few objects */
 };
 
@@ -134,7 +133,13 @@ void hg_pool_put_more_(struct hg_pool_cache *cache, void *const *objects, uint32
 /* A copy of pointers without the call that memcpy() of a variable size is. */
 static inline void hg_pool_copy_(void **to, void *const *from, uint32_t n)
 {
-    while (n >= 4) {
+    while (n >= 8) {
+        memcpy(to, from, 8 * sizeof(*to));
+        to += 8;
+        from += 8;
+        n -= 8;
+    }
+    if (n >= 4) {
         memcpy(to, from, 4 * sizeof(*to));
         to += 4;
         from += 4;

@@ -13,7 +13,6 @@
 #include "base/bits.h"
 #include "mem/arena.h"
 #include "pkt/pool.h"
-#include "sync/spin.h"
 
 /* What has gone through the caches of one name: what is left of them when they are freed, and how debug builds
  * say who holds an object. */
@@ -40,17 +39,18 @@ struct hg_pool {
     uint32_t n;
     uint32_t cache_n;
     struct hg_pool_object *object; /* of debug builds */
-    struct hg_pool_account shared; /* its statistics are those below */
+    struct hg_pool_account shared; /* for those without a cache; its name alone is used */
 
     /* Caches come and go under the mutex; who takes objects never waits for it. */
     pthread_mutex_t list_lock;
     struct hg_pool_cache *caches;
     struct hg_pool_account *accounts;
 
-    alignas(HG_CACHE_LINE_BYTES) struct hg_spin lock; /* guards the rest */
+    alignas(HG_CACHE_LINE_BYTES) atomic_bool locked; /* guards the rest */
     uint32_t reserve_n;
-    void **reserve; /* a stack */
-    struct hg_pool_stats shared_stats;
+    void **reserve;         /* a stack */
+    uint64_t shared_take_n; /* objects taken without a cache */
+    uint64_t shared_empty_n;
 };
 
 /* Of a cache, what its thread does not need for each call. The counters are written by that thread. */

@@ -81,7 +81,7 @@ HG_RING_INLINE_ uint64_t hg_ring_look_(const struct hg_ring *ring, bool producer
         if (run - 1 >= HG_RING_RUN_MAX_) /* what it says is not about this position */
             break;
         limit += run;
-    } while (limit < enough);
+    } while ((int64_t)(enough - limit) > 0);
     return limit;
 }
 

@@ -5,13 +5,14 @@
  *   1. a queue is in the round of its class if and only if it has packets;
  *   2. a class's bit is in `ready` or in `held` of its subport, never in both, if and only if its round is
  *      not empty;
- *   3. a subport is IDLE if both are 0, else ACTIVE (in the port's round) or WAITING (in the wheel);
+ *   3. a subport is IDLE if both are 0, else ACTIVE (in the port's round, `ready` not 0) or WAITING (in the wheel);
  *   4. what is in a round has a deficit above 0.
  *
  * Deficit round robin is served in arrears (the deficit is looked at before a packet, not against it): what
  * leads the round sends while its deficit is above 0, then goes to the end with its quantum added. A quantum is at
- * least the longest packet, hence 4, and each step of the loop sends a packet or has a shaper hold something: cost
- * is constant. A debt outlives the packets, a credit does not; so who comes and goes gets no more than
+ * least the longest packet, hence 4, and each step of the loop sends packets or has a shaper hold something: cost
+ * is constant. Within one call nothing is enqueued and no time passes, so whose turn it is sends all that it may
+ * in one go. A debt outlives the packets, a credit does not; so who comes and goes gets no more than
  * his share. (Shreedhar and Varghese, "Efficient fair queuing using deficit round robin", 1996.)
  *
  * A packet goes when class, subport and port all have tokens for it, looked at in this order: a class without
@@ -116,105 +117,89 @@ unsigned hg_sched_enqueue(struct hg_sched *sched, struct hg_sched_item *item, un
     return refused;
 }
 
-/* Takes the first packet off its queue. */
-static struct node *take(struct hg_sched *s, struct queue *queue)
+/* The class whose turn it is. */
+static struct tc *lead(struct hg_sched *s, struct subport *subport, uint64_t now)
 {
-    uint32_t i = queue->head;
-    struct node *node = &s->node[i];
-    uint32_t waiting = atomic_load_explicit(&queue->waiting, memory_order_relaxed);
+    uint32_t first = (uint32_t)(subport - s->subport) * s->class_n;
 
-    queue->head = node->next;
-    node->next = s->free;
-    s->free = i;
-    queue->bytes -= node->len;
-    atomic_store_explicit(&queue->waiting, waiting - 1, memory_order_relaxed);
-    return node;
-}
-
-static bool is_empty(const struct queue *queue)
-{
-    return atomic_load_explicit(&queue->waiting, memory_order_relaxed) == 0;
-}
-
-/* The class that goes next, with tokens for its first packet; NULL when shapers hold all. */
-static struct tc *choose(struct hg_sched *s, struct subport *subport, uint64_t now)
-{
-    struct tc *classes = &s->tc[(uint32_t)(subport - s->subport) * s->class_n];
-
-    if (subport->held != 0 && now >= subport->held_until) {
+    if (hg_unlikely(subport->held != 0 && now >= subport->held_until)) {
         subport->ready |= subport->held;
         subport->held = 0;
     }
-    while (subport->ready != 0) {
-        unsigned number = (unsigned)__builtin_ctz(subport->ready);
-        struct tc *tc = &classes[number];
-        uint64_t cost;
-        uint64_t until;
-
-        if (tc->bucket.rate_bps == 0)
-            return tc;
-        cost = s->byte_cost * s->node[s->queue[tc->queues.first].head].len;
-        bucket_fill(&tc->bucket, now);
-        if (tc->bucket.tokens >= cost)
-            return tc;
-        until = bucket_ready_at(&tc->bucket, cost);
-        if (subport->held == 0 || until < subport->held_until)
-            subport->held_until = until;
-        subport->ready &= (uint8_t) ~(1u << number);
-        subport->held |= (uint8_t)(1u << number);
-    }
-    return NULL;
+    return &s->tc[first + (unsigned)__builtin_ctz(subport->ready)];
 }
 
-/* The subport that leads the port's round leaves it until tick `until`, or until a class that its shaper
- * holds may go before. */
-static void hold(struct hg_sched *s, struct subport *subport, uint64_t until)
-{
-    if (subport->held != 0)
-        until = hg_min_u64(until, subport->held_until);
-    s->active.first = subport->next;
-    subport->place = WAITING;
-    wheel_put(&s->wheel, &subport->entry, until);
-}
-
-static bool affords(struct bucket *bucket, uint64_t now, uint64_t cost)
+/* The tokens of a bucket at `now`. */
+static inline uint64_t credit(struct bucket *bucket, uint64_t now)
 {
     if (bucket->rate_bps == 0)
-        return true;
+        return UINT64_MAX;
     bucket_fill(bucket, now);
-    return bucket->tokens >= cost;
+    return bucket->tokens;
 }
 
-static void pay(struct bucket *bucket, uint64_t cost)
+static inline void pay(struct bucket *bucket, uint64_t cost)
 {
     if (bucket->rate_bps != 0)
         bucket->tokens -= cost;
 }
 
-/* Charges the subport that leads the port's round. */
-static void charge_subport(struct hg_sched *s, struct subport *subport, uint32_t len)
+static uint64_t cost_of_first(const struct hg_sched *s, const struct tc *tc)
 {
-    uint32_t i = s->active.first;
-
-    subport->deficit -= (int32_t)len;
-    if ((subport->ready | subport->held) == 0) {
-        s->active.first = subport->next;
-        subport->place = IDLE;
-    } else if (subport->deficit <= 0) {
-        subport->deficit += (int32_t)subport->quantum;
-        s->active.first = subport->next;
-        append_subport(s, i);
-    }
+    return s->byte_cost * s->node[s->queue[tc->queues.first].head].len;
 }
 
-/* Charges the queue that leads the round of its class. */
+/* Packets that left the head of a queue together. */
+struct run {
+    unsigned n;
+    uint64_t bytes; /* charged */
+};
+
+/*
+ * Takes packets off the queue that leads its class, as long as it is its turn and that of its subport, and
+ * `tokens` last. They are linked already, and become free in one piece.
+ */
+static struct run take(struct hg_sched *s, const struct subport *subport, struct queue *queue,
+                       uint64_t tokens, void **what, unsigned n)
+{
+    uint32_t waiting = atomic_load_explicit(&queue->waiting, memory_order_relaxed);
+    int64_t turn = hg_min_u32((uint32_t)queue->deficit, (uint32_t)subport->deficit);
+    uint32_t first = queue->head;
+    uint32_t i = first;
+    struct run run = {0};
+    struct node *node = NULL;
+
+    n = hg_min_u32(n, waiting);
+    while (run.n < n && turn > 0) {
+        uint64_t cost = s->byte_cost * s->node[i].len;
+
+        if (hg_unlikely(cost > tokens))
+            break;
+        tokens -= cost;
+        node = &s->node[i];
+        what[run.n++] = node->what;
+        run.bytes += node->len;
+        turn -= node->len;
+        i = node->next;
+    }
+    if (!node)
+        return run;
+    node->next = s->free;
+    s->free = first;
+    queue->head = i;
+    queue->bytes -= (uint32_t)run.bytes;
+    atomic_store_explicit(&queue->waiting, waiting - run.n, memory_order_relaxed);
+    return run;
+}
+
+/* Charges the queue that leads the round of its class, and moves the round on if its turn is over. */
 static void charge_queue(struct hg_sched *s, struct subport *subport, struct tc *tc,
-                         struct queue *queue, uint32_t len)
+                         struct queue *queue, uint64_t bytes)
 {
     uint32_t i = tc->queues.first;
 
-    queue->deficit -= (int32_t)len;
-    if (is_empty(queue)) {
+    queue->deficit -= (int32_t)bytes;
+    if (atomic_load_explicit(&queue->waiting, memory_order_relaxed) == 0) {
         tc->queues.first = queue->next;
         if (tc->queues.first == NONE)
             subport->ready &= (uint8_t) ~(1u << tc->number);
@@ -225,29 +210,100 @@ static void charge_queue(struct hg_sched *s, struct subport *subport, struct tc 
     }
 }
 
-/* Takes the first packet of the queue whose turn it is, and moves the rounds on. */
-static struct node *take_next(struct hg_sched *s, struct subport *subport, struct tc *tc,
-                              struct queue *queue)
+/* The subport that leads the port's round leaves it until tick `until`. */
+static void hold_subport(struct hg_sched *s, struct subport *subport, uint64_t until)
 {
-    struct node *node = take(s, queue);
-
-    charge_queue(s, subport, tc, queue, node->len);
-    charge_subport(s, subport, node->len);
-    return node;
+    s->active.first = subport->next;
+    subport->place = WAITING;
+    wheel_put(&s->wheel, &subport->entry, until);
 }
 
-static void *send(struct hg_sched *s, struct subport *subport, struct tc *tc, uint64_t cost)
+/* The same for the subport that leads the port's round; without a class that may go it leaves. */
+static void charge_subport(struct hg_sched *s, struct subport *subport, uint64_t bytes)
+{
+    uint32_t i = s->active.first;
+    bool over;
+
+    subport->deficit -= (int32_t)bytes;
+    over = subport->deficit <= 0;
+    if (hg_unlikely((subport->ready | subport->held) == 0)) {
+        s->active.first = subport->next;
+        subport->place = IDLE;
+        return;
+    }
+    if (over)
+        subport->deficit += (int32_t)subport->quantum;
+    if (hg_unlikely(subport->ready == 0)) {
+        hold_subport(s, subport, subport->held_until);
+    } else if (over) {
+        s->active.first = subport->next;
+        append_subport(s, i);
+    }
+}
+
+/* Sends what the queue whose turn it is may send: the number of packets, 0 when a shaper holds the first. */
+static unsigned send(struct hg_sched *s, struct subport *subport, struct tc *tc, uint64_t now,
+                     void **what, unsigned n)
 {
     struct queue *queue = &s->queue[tc->queues.first];
-    struct node *node;
+    uint64_t tokens = hg_min_u64(credit(&tc->bucket, now), hg_min_u64(credit(&subport->bucket, now),
+                                                                      credit(&s->bucket, now)));
+    struct run run = take(s, subport, queue, tokens, what, n);
+    uint64_t cost = run.bytes * s->byte_cost;
 
-    pay(&s->bucket, cost);
-    pay(&subport->bucket, cost);
+    if (run.n == 0)
+        return 0;
     pay(&tc->bucket, cost);
-    node = take_next(s, subport, tc, queue);
-    hg_count_add(&queue->sent, 1);
-    hg_count_add(&queue->sent_bytes, node->len - s->overhead_bytes);
-    return node->what;
+    pay(&subport->bucket, cost);
+    pay(&s->bucket, cost);
+    hg_count_add(&queue->sent, run.n);
+    hg_count_add(&queue->sent_bytes, run.bytes - (uint64_t)run.n * s->overhead_bytes);
+    charge_queue(s, subport, tc, queue, run.bytes);
+    charge_subport(s, subport, run.bytes);
+    return run.n;
+}
+
+static void hold_class(struct subport *subport, const struct tc *tc, uint64_t until)
+{
+    uint8_t bit = (uint8_t)(1u << tc->number);
+
+    if (subport->held == 0 || until < subport->held_until)
+        subport->held_until = until;
+    subport->ready &= (uint8_t)~bit;
+    subport->held |= bit;
+}
+
+/* The tick at which a subport is to be looked at that waits for tokens until `until`: a class that its shaper
+ * holds may go before, with a shorter packet. */
+static uint64_t look_at(const struct subport *subport, uint64_t until)
+{
+    return subport->held != 0 ? hg_min_u64(until, subport->held_until) : until;
+}
+
+/* Finds out which shaper holds the first packet of a class, now, and has it wait. False: the port's, so all. */
+static bool hold(struct hg_sched *s, struct subport *subport, struct tc *tc, uint64_t now)
+{
+    uint64_t cost = cost_of_first(s, tc);
+
+    if (credit(&tc->bucket, now) < cost) {
+        hold_class(subport, tc, bucket_ready_at(&tc->bucket, cost));
+        if (subport->ready == 0)
+            hold_subport(s, subport, subport->held_until);
+        return true;
+    }
+    if (credit(&subport->bucket, now) < cost) {
+        hold_subport(s, subport, look_at(subport, bucket_ready_at(&subport->bucket, cost)));
+        return true;
+    }
+    s->port_until = look_at(subport, bucket_ready_at(&s->bucket, cost));
+    return false;
+}
+
+/* Has the shapers of a subport's classes looked at again. */
+static void unhold(struct subport *subport)
+{
+    subport->ready |= subport->held;
+    subport->held = 0;
 }
 
 static void wake(struct hg_sched *s, uint64_t now)
@@ -257,6 +313,7 @@ static void wake(struct hg_sched *s, uint64_t now)
     while ((entry = wheel_take(&s->wheel, now)) != NULL) {
         struct subport *subport = hg_container_of(entry, struct subport, entry);
 
+        unhold(subport);
         append_subport(s, (uint32_t)(subport - s->subport));
     }
 }
@@ -271,23 +328,12 @@ unsigned hg_sched_dequeue(struct hg_sched *sched, uint64_t now, void **what, uns
     sched->port_until = 0;
     while (taken < n && sched->active.first != NONE) {
         struct subport *subport = &sched->subport[sched->active.first];
-        struct tc *tc = choose(sched, subport, now);
-        uint64_t cost;
+        struct tc *tc = lead(sched, subport, now);
+        unsigned sent = send(sched, subport, tc, now, what + taken, n - taken);
 
-        if (!tc) {
-            hold(sched, subport, subport->held_until);
-            continue;
-        }
-        cost = sched->byte_cost * sched->node[sched->queue[tc->queues.first].head].len;
-        if (!affords(&subport->bucket, now, cost)) {
-            hold(sched, subport, bucket_ready_at(&subport->bucket, cost));
-            continue;
-        }
-        if (!affords(&sched->bucket, now, cost)) {
-            sched->port_until = bucket_ready_at(&sched->bucket, cost);
+        if (sent == 0 && !hold(sched, subport, tc, now))
             break;
-        }
-        what[taken++] = send(sched, subport, tc, cost);
+        taken += sent;
     }
     return taken;
 }
@@ -306,8 +352,7 @@ void hg_sched_reconsider(struct hg_sched *sched, uint32_t i)
 {
     struct subport *subport = &sched->subport[i];
 
-    subport->ready |= subport->held;
-    subport->held = 0;
+    unhold(subport);
     if (subport->place != WAITING)
         return;
     wheel_remove(&sched->wheel, &subport->entry);
@@ -321,13 +366,15 @@ unsigned hg_sched_drain(struct hg_sched *sched, void **what, unsigned n)
     for (uint32_t i = 0; i < sched->subport_n; i++)
         hg_sched_reconsider(sched, i);
     while (taken < n && sched->active.first != NONE) {
-        uint32_t i = sched->active.first;
-        struct subport *subport = &sched->subport[i];
-        struct tc *tc = &sched->tc[i * sched->class_n + (unsigned)__builtin_ctz(subport->ready)];
+        struct subport *subport = &sched->subport[sched->active.first];
+        struct tc *tc = lead(sched, subport, 0);
         struct queue *queue = &sched->queue[tc->queues.first];
+        struct run run = take(sched, subport, queue, UINT64_MAX, what + taken, n - taken);
 
-        hg_count_add(&queue->dropped, 1);
-        what[taken++] = take_next(sched, subport, tc, queue)->what;
+        hg_count_add(&queue->dropped, run.n);
+        charge_queue(sched, subport, tc, queue, run.bytes);
+        charge_subport(sched, subport, run.bytes);
+        taken += run.n;
     }
     return taken;
 }

@@ -196,7 +196,6 @@ static void threads_come_and_go(void **state)
     assert_true(freed > 0);
     assert_int_equal(hg_pool_info(pool).free_n, BUFS_N);
     assert_int_equal(hg_pool_stats(pool).take_n, hg_pool_stats(pool).give_n);
-    assert_true(hg_pool_stats(pool).shared_n >= LIVES_N / 2 * 2000);
     hg_pool_free(pool);
     hg_arena_free(arena);
 }
