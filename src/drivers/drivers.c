@@ -1,6 +1,7 @@
 #include "drivers/drivers.h"
 
 #include "port/memory/memory.h"
+#include "port/pcap/pcap.h"
 #include "port/vhost/vhost.h"
 #include "port/virtio_user/virtio_user.h"
 
@@ -11,5 +12,6 @@ const struct hg_port_driver *const hg_drivers[] = {
     &hg_sink_driver,
     &hg_null_driver,
     &hg_loop_driver,
+    &hg_pcap_driver,
     NULL,
 };
