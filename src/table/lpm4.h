@@ -117,8 +117,14 @@ static inline uint16_t hg_lpm4_lookup(const struct hg_lpm4 *lpm, uint32_t addres
     return hg_likely(entry <= HG_LPM4_NONE) ? entry : hg_lpm4_lookup_group(lpm, address);
 }
 
+/* Asks for what a look-up of the address is going to read, for who has other work until then. Readers. */
+static inline void hg_lpm4_prefetch(const struct hg_lpm4 *lpm, uint32_t address)
+{
+    __builtin_prefetch((const void *)&lpm->first[address >> 8], 0, 2);
+}
+
 /*
- * The same for n addresses, of which all accesses to memory are under way together: what packets use, a
+ * Looks up n addresses, of which all accesses to memory are under way together: what packets use, a
  * burst at a time. Any n; it works on 32 at a time. Readers.
  */
 void hg_lpm4_lookup_bulk(const struct hg_lpm4 *lpm, const uint32_t *address, uint16_t *next_hop,
