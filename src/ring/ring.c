@@ -36,9 +36,7 @@ static size_t elems_bytes(const struct hg_ring_options *options)
 
 static size_t seq_bytes(const struct hg_ring_options *options)
 {
-    return options->single_producer && options->single_consumer
-               ? 0
-               : (size_t)options->slots_n * sizeof(uint64_t);
+    return options->slots_n * sizeof(uint64_t);
 }
 
 size_t hg_ring_bytes(const struct hg_ring_options *options, struct hg_err *err)
@@ -65,14 +63,11 @@ int hg_ring_init(struct hg_ring *ring, const struct hg_ring_options *options, st
     ring->single_producer = settled.single_producer;
     ring->single_consumer = settled.single_consumer;
     ring->elems = memory + sizeof(*ring);
-    if (seq_bytes(&settled) == 0)
-        return 0;
     ring->seq = (_Atomic(uint64_t) *)(void *)(ring->elems + elems_bytes(&settled));
     memset((void *)ring->seq, 0, seq_bytes(&settled));
     /* As if consumers had given back the round before. */
-    for (uint32_t pos = 0; !settled.single_consumer && pos < settled.slots_n;
-         pos += HG_RING_BULK_MAX)
-        hg_ring_publish_(ring, false, (uint64_t)pos - settled.slots_n,
+    for (uint32_t pos = 0; pos < settled.slots_n; pos += HG_RING_BULK_MAX)
+        hg_ring_publish_(ring, false, hg_ring_pos_((uint64_t)pos - settled.slots_n),
                          hg_min_u32(settled.slots_n - pos, HG_RING_BULK_MAX));
     return 0;
 }
@@ -94,10 +89,10 @@ void hg_ring_free(struct hg_ring *ring)
     free(ring);
 }
 
-void hg_ring_move_wrapped_(const struct hg_ring *ring, uint32_t slot, const void *from, void *to,
+void hg_ring_copy_wrapped_(const struct hg_ring *ring, uint64_t slot, const void *from, void *to,
                            uint32_t n)
 {
-    char *at = ring->elems + (size_t)slot * ring->elem_bytes;
+    char *at = ring->elems + slot * ring->elem_bytes;
     size_t first_bytes = (size_t)(ring->slots_n - slot) * ring->elem_bytes;
     size_t second_bytes = (size_t)n * ring->elem_bytes - first_bytes;
 

@@ -4,52 +4,52 @@
  * A ring has a power of two of slots, all usable, for elements of one size: pointers, or values that
  * are copied. Each of its two sides, the producers' and the consumers', is made at creation for one
  * thread or for many. Positions count elements from the ring's creation on; position p lies in slot p
- * modulo the slots. Each operation has three steps: claim a run of positions, copy, publish.
+ * modulo the slots. Each operation has three steps:
  *
- *   a side of one    claims by looking, since nobody else does, and publishes by storing how far it has
- *                    come: its tail, the only thing that the other side reads of it. How far the other
- *                    side has come it remembers (limit), and looks again only when that is not enough.
- *   a side of many   claims with one compare-and-swap on its claim word, which holds the next position
- *                    and how many positions from there on are known to be ready. It publishes by a
- *                    sequence word in the first slot of its run, which says which position may be
- *                    used next there, and how many behind it. Nobody waits for his turn to publish: that
- *                    is what makes other rings spin when a thread loses its processor in between.
+ *   claim      a run of positions, by moving the side's claim word: the next position, and how many from
+ *              there on have been seen ready. A side of one stores it, a side of many exchanges it by
+ *              compare-and-swap. No other side ever reads it.
+ *   copy       the elements, or work on them in place
+ *   publish    the run to the other side, by the sequence word of its first slot, which says what
+ *              position may be used next there, and how many behind it
  *
- * What a thread that loses its processor in the middle of an operation does to the others:
+ * Which positions are ready is read from the sequence words, one for each run that the other side has
+ * published, so there is no line that every operation of both sides touches, and nobody waits for his
+ * turn to publish. That turn is what makes threads of other rings spin when one loses its processor
+ * between its claim and its publishing. Here:
  *
- *   producer, one    consumers find the ring empty behind what it has published
- *   producer, many   other producers go on, in the slots behind its own; consumers get what lies before its
- *                    run and then find the ring empty until it goes on. Nobody spins.
- *   consumer, one    producers find the ring full one round behind what it has given back
- *   consumer, many   other consumers go on with what lies behind its run; producers find the ring full
- *                    at its run, at most a round later. Nobody spins.
+ *   a producer that stops in between    other producers go on, in the slots behind its own; consumers get
+ *                                       what lies before its run, and then find the ring empty
+ *   a consumer that stops in between    other consumers go on with what lies behind its run; producers
+ *                                       find the ring full at its run, at most a round later
  *
- * Every operation is lock-free: a claim is tried again only when another thread's claim has succeeded.
+ * until it goes on. Nobody spins: every operation is lock-free, since a claim is tried again only
+ * when another thread's claim has succeeded.
  *
  * Guarantees
  *   A. What was written before an element was enqueued, and the element, is seen by who dequeues it. The
- *      release store that publishes (of a tail or a sequence word, hg_ring_publish_) pairs with the
- *      acquire load that finds it (hg_ring_ready_).
+ *      release store that publishes (hg_ring_publish_) pairs with the acquire load that finds it
+ *      (hg_ring_look_).
  *   B. A consumer's reads of a slot come before the next write to it. The same pair, from a consumer's
  *      publishing to a producer's look.
  *   C. What one thread has found ready, another one of its side may claim: the release of the
- *      compare-and-swap on a claim word pairs with the acquire load of the word (hg_ring_claim_multi_).
- *   D. A position is claimed once: a claim word changes by compare-and-swap only, and never returns to
- *      a value that it had (positions of 48 bits: three days at a billion elements a second, and a
- *      thread would have to sleep exactly that long inside one operation).
+ *      compare-and-swap on a claim word pairs with the acquire loads of the word (hg_ring_claim_).
+ *   D. A position is claimed once: the claim word of many changes by compare-and-swap only, and does not
+ *      return to a value that it had (positions of 48 bits: three days at a billion elements a second,
+ *      and a thread would have to sleep exactly that long inside one operation).
  *   E. Elements leave the ring in the order in which they were claimed: what one thread enqueues is
  *      dequeued in its order, and the elements of one call stay together.
- *   F. A thread that finds too few elements (or slots) returns without having changed anything. What was
- *      enqueued (or dequeued) before its call, it does find, unless others take it or a run before it is
- *      not published yet.
+ *   F. A thread that finds too few elements (or slots) has changed nothing. What was enqueued (or dequeued)
+ *      before its call it does find, unless others take it, or a run before it is not published yet.
  *
  * Which operations may run at once
- *                          enqueue, reserve .. commit    dequeue, peek .. commit    count, free
- *   enqueue,  one producer           no                          yes                    yes
- *   enqueue,  many                   yes                         yes                    yes
- *   dequeue,  one consumer           yes                         no                     yes
- *   dequeue,  many                   yes                         yes                    yes
- * A role of one may pass from thread to thread if they synchronise. Never with init, and hg_ring_free().
+ *                          enqueue, reserve .. commit    dequeue, peek .. commit    count
+ *   enqueue,  one producer           no                          yes                 yes
+ *   enqueue,  many                   yes                         yes                 yes
+ *   dequeue,  one consumer           yes                         no                  yes
+ *   dequeue,  many                   yes                         yes                 yes
+ * The part of the one may pass from thread to thread, if they synchronise. hg_ring_init() and
+ * hg_ring_free() run alone.
  */
 #ifndef HG_RING_RING_H
 #define HG_RING_RING_H
@@ -69,7 +69,7 @@ enum {
     HG_RING_ALIGN = 64, /* of the memory for a ring, and of its first element */
     HG_RING_SLOTS_MAX = 1 << 30,
     HG_RING_ELEM_BYTES_MAX = 65536,
-    HG_RING_BULK_MAX = 32767, /* elements in one operation of a side of many; bursts stop there */
+    HG_RING_BULK_MAX = 32767, /* elements in one operation; bursts stop there */
 };
 
 /* Zero is the default: many producers, many consumers, pointers. */
@@ -148,7 +148,7 @@ HG_RING_INLINE_ uint32_t hg_ring_span_(struct hg_ring *ring, bool producer, uint
     uint64_t slot;
 
     span->n = hg_ring_claim_(ring, producer, least, n, &pos);
-    slot = pos & ring->mask;
+    slot = hg_ring_slot_(ring, pos);
     span->pos = pos;
     span->first = ring->elems + slot * ring->elem_bytes;
     span->second = ring->elems;
@@ -176,7 +176,7 @@ static inline uint32_t hg_ring_enqueue_reserve(struct hg_ring *ring, uint32_t le
 static inline void hg_ring_enqueue_commit(struct hg_ring *ring, const struct hg_ring_span *span,
                                           uint32_t n)
 {
-    hg_ring_publish_(ring, true, span->pos, n);
+    hg_ring_commit_(ring, true, span->pos, span->n, n);
 }
 
 /*
@@ -197,7 +197,7 @@ static inline uint32_t hg_ring_dequeue_peek(struct hg_ring *ring, uint32_t least
 static inline void hg_ring_dequeue_commit(struct hg_ring *ring, const struct hg_ring_span *span,
                                           uint32_t n)
 {
-    hg_ring_publish_(ring, false, span->pos, n);
+    hg_ring_commit_(ring, false, span->pos, span->n, n);
 }
 
 /*
@@ -206,8 +206,10 @@ static inline void hg_ring_dequeue_commit(struct hg_ring *ring, const struct hg_
  */
 static inline uint32_t hg_ring_count(const struct hg_ring *ring)
 {
-    uint64_t dequeued_n = hg_ring_position_(ring, false); /* first: it is the smaller one */
-    uint64_t n = (hg_ring_position_(ring, true) - dequeued_n) & HG_RING_POS_MASK_;
+    uint64_t dequeued = atomic_load_explicit(&ring->consumers, memory_order_acquire); /* first */
+    uint64_t enqueued = atomic_load_explicit(&ring->producers, memory_order_relaxed);
+    uint64_t n =
+        ((enqueued & ~HG_RING_N_MASK_) - (dequeued & ~HG_RING_N_MASK_)) >> HG_RING_POS_SHIFT_;
 
     return n < ring->slots_n ? (uint32_t)n : ring->slots_n;
 }

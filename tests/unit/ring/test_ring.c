@@ -165,14 +165,9 @@ static void step(struct model *m)
 /* Makes an empty ring look as if `pos` elements had passed through it, a multiple of its slots. */
 static void begin_at(struct hg_ring *ring, uint64_t pos)
 {
-    atomic_store(&ring->producers.tail, pos);
-    atomic_store(&ring->consumers.tail, pos);
-    atomic_store(&ring->producers.claim, pos << HG_RING_POS_SHIFT_);
-    atomic_store(&ring->consumers.claim, pos << HG_RING_POS_SHIFT_);
-    ring->producers.limit = pos;
-    ring->consumers.limit = pos;
-    if (!ring->single_consumer)
-        hg_ring_publish_(ring, false, pos - ring->slots_n, ring->slots_n);
+    atomic_store(&ring->producers, hg_ring_pos_(pos));
+    atomic_store(&ring->consumers, hg_ring_pos_(pos));
+    hg_ring_publish_(ring, false, hg_ring_pos_(pos - ring->slots_n), ring->slots_n);
 }
 
 static void queue_like_a_model(uint32_t slots_n, uint32_t elem_bytes, unsigned kind, uint64_t pos)
@@ -214,7 +209,6 @@ static void positions_may_wrap(void **state)
     for (unsigned kind = 0; kind < 4; kind++) {
         queue_like_a_model(2, 8, kind, (UINT64_C(1) << 48) - 2);
         queue_like_a_model(64, 8, kind, (UINT64_C(1) << 48) - 128);
-        queue_like_a_model(64, 8, kind, UINT64_MAX - 127);
     }
 }
 
@@ -232,15 +226,14 @@ static void a_large_ring_fills_up(void **state)
                                           .elem_bytes = sizeof(*elems),
                                           .single_producer = kind & 1,
                                           .single_consumer = kind & 2};
-        uint32_t most = kind & 1 ? SLOTS_N : HG_RING_BULK_MAX;
         struct hg_ring *ring;
         uint32_t n = 0;
 
         assert_int_equal(hg_ring_new(&ring, &options, NULL), 0);
-        assert_int_equal(hg_ring_enqueue_bulk(ring, elems, most + 1), 0);
+        assert_int_equal(hg_ring_enqueue_bulk(ring, elems, HG_RING_BULK_MAX + 1), 0);
         for (uint32_t done = 1; done != 0; n += done) {
             done = hg_ring_enqueue_burst(ring, elems + n, SLOTS_N);
-            assert_true(done <= most);
+            assert_true(done <= HG_RING_BULK_MAX);
         }
         assert_int_equal(n, SLOTS_N);
         assert_int_equal(hg_ring_count(ring), SLOTS_N);
@@ -335,7 +328,7 @@ static void what_cannot_be_is_refused(void **state)
     (void)state;
     for (unsigned i = 0; i < HG_ARRAY_N(wrong); i++) {
         struct hg_err err = {0};
-        struct hg_ring *ring;
+        struct hg_ring *ring = NULL;
 
         assert_int_equal(hg_ring_new(&ring, &wrong[i], &err), -EINVAL);
         assert_non_null(strstr(err.text, "expected"));
