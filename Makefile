@@ -9,7 +9,7 @@ all: $(BUILD)/build.ninja
 
 # Meson notices changed files by itself, but not a folder that is new.
 $(BUILD)/build.ninja: $(wildcard src/*/meson.build src/*/*/meson.build tests/*/meson.build \
-                        tests/unit/*/meson.build */meson.build docs/man/meson.build) | deps-build
+                        tests/unit/*/meson.build */meson.build docs/man) | deps-build
 	@if test -f $@; then meson setup --reconfigure $(BUILD); else meson setup $(BUILD); fi
 	@touch $@
 
@@ -22,6 +22,9 @@ demo: deps-demo all
 check: deps-check
 	tools/check
 
+check-arm64: deps-check
+	tools/check arm64
+
 bench: deps-bench all
 	bench/run
 
@@ -30,6 +33,9 @@ fuzz: deps-check
 
 install: all
 	meson install -C $(BUILD) --no-rebuild
+
+uninstall:
+	$(NINJA) uninstall
 
 format: deps-check
 	tools/sources | xargs clang-format -i
@@ -40,4 +46,4 @@ lint: deps-check
 clean:
 	rm -rf build build-*
 
-.PHONY: all bench check clean demo format fuzz install lint
+.PHONY: all bench check check-arm64 clean demo format fuzz install lint uninstall

@@ -7,8 +7,8 @@
 
 #ifdef __cplusplus
 #define HG_API_BEGIN                                                                               \
-    _Pragma("GCC visibility push(default)")                                                        \
-    extern "C" {
+    _Pragma("GCC visibility push(default)") extern "C"                                             \
+    {
 #define HG_API_END                                                                                 \
     }                                                                                              \
     _Pragma("GCC visibility pop")

@@ -8,6 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/api.h"
+
+HG_API_BEGIN
+
 #define HG_CACHE_LINE_BYTES 64
 
 #define hg_likely(condition)   __builtin_expect(!!(condition), 1)
@@ -59,5 +63,7 @@ static inline uint64_t hg_min_u64(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
+
+HG_API_END
 
 #endif

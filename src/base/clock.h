@@ -6,20 +6,17 @@
 #define HG_BASE_CLOCK_H
 
 #include <stdint.h>
-#include <time.h>
+
+#include "base/api.h"
+
+HG_API_BEGIN
 
 #define HG_NS_PER_S  UINT64_C(1000000000)
 #define HG_NS_PER_MS UINT64_C(1000000)
 #define HG_NS_PER_US UINT64_C(1000)
 
 /* CLOCK_MONOTONIC in nanoseconds; answered by the vDSO without a system call. */
-static inline uint64_t hg_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * HG_NS_PER_S + (uint64_t)now.tv_nsec;
-}
+uint64_t hg_now_ns(void);
 
 /* The processor's cycle counter: constant rate, not serialising. */
 static inline uint64_t hg_cycles(void)
@@ -45,5 +42,7 @@ static inline void hg_relax(void)
     __asm__ volatile("yield");
 #endif
 }
+
+HG_API_END
 
 #endif

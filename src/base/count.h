@@ -8,11 +8,15 @@
 #ifndef HG_BASE_COUNT_H
 #define HG_BASE_COUNT_H
 
-#include <stdatomic.h>
 #include <stdint.h>
 
+#include "base/api.h"
+#include "base/atomic.h"
+
+HG_API_BEGIN
+
 struct hg_count {
-    _Atomic uint64_t value;
+    _Atomic(uint64_t) value;
 };
 
 /* Adds n. Only the counter's one writer may call it. */
@@ -28,5 +32,7 @@ static inline uint64_t hg_count_get(const struct hg_count *count)
 {
     return atomic_load_explicit(&count->value, memory_order_relaxed);
 }
+
+HG_API_END
 
 #endif

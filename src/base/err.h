@@ -6,6 +6,10 @@
 #ifndef HG_BASE_ERR_H
 #define HG_BASE_ERR_H
 
+#include "base/api.h"
+
+HG_API_BEGIN
+
 #define HG_PRINTF(format_index, first_index)                                                       \
     __attribute__((format(printf, format_index, first_index)))
 
@@ -28,5 +32,7 @@ struct hg_err {
  * said. Keeps errno. Thread-safe as long as `e` is not shared.
  */
 int hg_err_set(struct hg_err *e, int errno_value, const char *fmt, ...) HG_PRINTF(3, 4);
+
+HG_API_END
 
 #endif

@@ -9,11 +9,14 @@
 #ifndef HG_BASE_LOG_H
 #define HG_BASE_LOG_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/api.h"
+#include "base/atomic.h"
 #include "base/err.h"
+
+HG_API_BEGIN
 
 enum hg_log_level { HG_LOG_ERROR, HG_LOG_WARN, HG_LOG_INFO, HG_LOG_DEBUG };
 
@@ -23,7 +26,7 @@ enum { HG_LOG_LIMIT_LINES_N = 5, HG_LOG_LIMIT_WINDOW_S = 10 };
 /** What a call site of hg_log_limited() remembers; zero-initialised. The upper half is the number
  * of the current window, the lower half counts the calls in it. */
 struct hg_log_limit {
-    _Atomic uint64_t window_and_calls;
+    _Atomic(uint64_t) window_and_calls;
 };
 
 /** Sets the most talkative level that is still written (HG_LOG_INFO at start). Thread-safe. */
@@ -60,5 +63,7 @@ bool hg_log_admit(struct hg_log_limit *limit, uint64_t now_s, uint32_t *held_bac
         static struct hg_log_limit hg_log_limit_here;                                              \
         hg_log_with_limit(&hg_log_limit_here, (level), (component), __VA_ARGS__);                  \
     } while (0)
+
+HG_API_END
 
 #endif

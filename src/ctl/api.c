@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ctl/quote.h"
+#include "base/quote.h"
 #include "ctl/report.h"
 
 static const char json_media[] = "application/json";

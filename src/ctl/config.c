@@ -8,9 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/number.h"
+#include "base/quote.h"
 #include "ctl/config_yaml.h"
 #include "ctl/cpus.h"
-#include "ctl/quote.h"
 
 static const struct hg_bridge_options bridge_defaults = {
     .fdb_age_s = 300,

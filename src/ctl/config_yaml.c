@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ctl/quote.h"
+#include "base/number.h"
+#include "base/quote.h"
 
 enum { DEPTH_MAX = 16 }; /* the schema needs five */
 

@@ -8,7 +8,7 @@
 
 #include "base/bits.h"
 #include "base/log.h"
-#include "ctl/spec.h"
+#include "base/number.h"
 
 struct hg_http {
     struct MHD_Daemon *daemon;

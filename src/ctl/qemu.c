@@ -38,7 +38,7 @@ static uint32_t hash_name(const char *name)
 bool hg_qemu_arguments(const struct hg_spec *spec, char *text, size_t n)
 {
     char role_buffer[16];
-    char path[4 * HG_SPEC_TEXT_BYTES];
+    char path[4 * HG_PORT_OPTION_TEXT_BYTES];
     const char *socket = hg_spec_text(spec, "socket", NULL, 0);
     const char *role = hg_spec_text(spec, "role", role_buffer, sizeof(role_buffer));
     uint32_t hash = hash_name(spec->name);

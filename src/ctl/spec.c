@@ -6,47 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bits.h"
-#include "base/sock.h"
-#include "ctl/drivers.h"
-#include "ctl/quote.h"
-
-int hg_parse_uint(const char *text, uint64_t min, uint64_t max, uint64_t *value)
-{
-    uint64_t number = 0;
-
-    if (!*text) {
-        return -EINVAL;
-    }
-    for (; *text; text++) {
-        if (*text < '0' || *text > '9' || number > (UINT64_MAX - 9) / 10) {
-            return -EINVAL;
-        }
-        number = number * 10 + (uint64_t)(*text - '0');
-    }
-    if (number < min || number > max) {
-        return -EINVAL;
-    }
-    *value = number;
-    return 0;
-}
-
-int hg_parse_choice(const char *choices, const char *word)
-{
-    size_t length = strlen(word);
-
-    for (int index = 0;; index++) {
-        size_t choice = strcspn(choices, "|");
-
-        if (choice == length && strncmp(choices, word, length) == 0) {
-            return index;
-        }
-        if (!choices[choice]) {
-            return -1;
-        }
-        choices += choice + 1;
-    }
-}
+#include "base/quote.h"
+#include "drivers/drivers.h"
 
 /* A scalar's text, or the sentence that it is none. `expected` as in "a number". */
 static int scalar(const struct hg_setting *setting, const char *expected, struct hg_err *err)
@@ -58,109 +19,23 @@ static int scalar(const struct hg_setting *setting, const char *expected, struct
     return 0;
 }
 
-static int read_uint(const struct hg_port_option *option, const struct hg_setting *setting,
-                     union hg_port_value *value, struct hg_err *err)
-{
-    char expected[64];
-    int rc;
-
-    snprintf(expected, sizeof(expected), "a number from %" PRIu64 " to %" PRIu64, option->min,
-             option->max);
-    if ((rc = scalar(setting, expected, err)) < 0) {
-        return rc;
-    }
-    if (hg_parse_uint(setting->text, option->min, option->max, &value->uint) < 0) {
-        return hg_err_set(err, EINVAL, "%s: found %s; expected %s", option->name,
-                          hg_quote(setting->text).text, expected);
-    }
-    return 0;
-}
-
-static int read_enum(const struct hg_port_option *option, const struct hg_setting *setting,
-                     union hg_port_value *value, struct hg_err *err)
-{
-    char expected[96];
-    int rc;
-
-    snprintf(expected, sizeof(expected), "one of %s", option->choices);
-    if ((rc = scalar(setting, expected, err)) < 0) {
-        return rc;
-    }
-
-    int index = hg_parse_choice(option->choices, setting->text);
-
-    if (index < 0) {
-        return hg_err_set(err, EINVAL, "%s: found %s; expected %s", option->name,
-                          hg_quote(setting->text).text, expected);
-    }
-    value->uint = (uint64_t)index;
-    return 0;
-}
-
-/* Whether a component of the path is "..": such a path does not say where it ends up. */
-static bool climbs(const char *path)
-{
-    for (const char *at = path; at; at = strchr(at, '/')) {
-        at += *at == '/';
-        if (strncmp(at, "..", 2) == 0 && (at[2] == '/' || !at[2])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int check_path(const char *key, const char *path, struct hg_err *err)
-{
-    if (path[0] != '/' || path[strlen(path) - 1] == '/' || climbs(path)) {
-        return hg_err_set(err, EINVAL,
-                          "%s: found %s; expected the absolute path of a file, without '..'", key,
-                          hg_quote(path).text);
-    }
-    if (strlen(path) >= HG_SOCKET_PATH_BYTES) {
-        return hg_err_set(err, EINVAL, "%s: a path of %zu bytes; expected at most %d", key,
-                          strlen(path), HG_SOCKET_PATH_BYTES - 1);
-    }
-    return 0;
-}
-
-static int read_text(const struct hg_port_option *option, const struct hg_setting *setting,
-                     char **text, struct hg_err *err)
-{
-    int rc = scalar(setting, option->type == HG_OPTION_PATH ? "an absolute path" : "a string", err);
-
-    if (rc < 0) {
-        return rc;
-    }
-    if (!setting->text[0] || strlen(setting->text) >= HG_SPEC_TEXT_BYTES) {
-        return hg_err_set(err, EINVAL, "%s: a text of %zu bytes; expected 1 to %d", option->name,
-                          strlen(setting->text), HG_SPEC_TEXT_BYTES - 1);
-    }
-    if (option->type == HG_OPTION_PATH && (rc = check_path(option->name, setting->text, err)) < 0) {
-        return rc;
-    }
-    *text = strdup(setting->text);
-    return *text ? 0 : hg_err_set(err, ENOMEM, "out of memory");
-}
-
 static int read_option(struct hg_spec *spec, unsigned index, const struct hg_setting *setting,
                        struct hg_err *err)
 {
     const struct hg_port_option *option = &spec->driver->options[index];
+    bool is_text = option->type == HG_OPTION_STRING || option->type == HG_OPTION_PATH;
+    char expected[96];
+    int rc;
 
-    switch (option->type) {
-    case HG_OPTION_UINT:
-        return read_uint(option, setting, &spec->value[index], err);
-    case HG_OPTION_ENUM:
-        return read_enum(option, setting, &spec->value[index], err);
-    case HG_OPTION_STRING:
-    case HG_OPTION_PATH:
-        break;
+    hg_port_option_expected(option, expected, sizeof(expected));
+    if ((rc = scalar(setting, expected, err)) < 0 ||
+        (rc = hg_port_option_read(option, setting->text, &spec->value[index], err)) < 0 ||
+        !is_text) {
+        return rc;
     }
-
-    int rc = read_text(option, setting, &spec->text[index], err);
-
+    spec->text[index] = strdup(setting->text);
     spec->value[index].string = spec->text[index];
-    return rc;
+    return spec->text[index] ? 0 : hg_err_set(err, ENOMEM, "out of memory");
 }
 
 /* The setting of that key, NULL when there is none. */
@@ -179,7 +54,7 @@ static int read_driver(struct hg_spec *spec, const struct hg_setting *type, stru
     char types[128];
     int rc;
 
-    hg_driver_types(types, sizeof(types));
+    hg_port_driver_types(hg_drivers, types, sizeof(types));
     if (!type) {
         return hg_err_set(err, EINVAL, "port '%s' has no type; expected type: one of %s",
                           spec->name, types);
@@ -187,7 +62,7 @@ static int read_driver(struct hg_spec *spec, const struct hg_setting *type, stru
     if ((rc = scalar(type, types, err)) < 0) {
         return rc;
     }
-    spec->driver = hg_driver_find(type->text);
+    spec->driver = hg_port_driver_find(hg_drivers, type->text);
     if (!spec->driver) {
         return hg_err_set(err, EINVAL, "type: found %s; expected one of %s",
                           hg_quote(type->text).text, types);
@@ -233,47 +108,39 @@ static int read_options(struct hg_spec *spec, const struct hg_setting *settings,
                         struct hg_mark *at, struct hg_err *err)
 {
     for (size_t i = 0; i < n; i++) {
-        unsigned index = 0;
+        int index;
         int rc;
 
         if (strcmp(settings[i].key, "type") == 0 || strcmp(settings[i].key, "bridge") == 0) {
             continue;
         }
-        while (index < spec->driver->option_n &&
-               strcmp(settings[i].key, spec->driver->options[index].name) != 0) {
-            index++;
-        }
-        if (index == spec->driver->option_n) {
+        if ((index = hg_port_option_find(spec->driver, settings[i].key)) < 0) {
             *at = settings[i].key_mark;
             return unknown_key(spec, settings[i].key, err);
         }
         *at = settings[i].mark;
-        if ((rc = read_option(spec, index, &settings[i], err)) < 0) {
+        if ((rc = read_option(spec, (unsigned)index, &settings[i], err)) < 0) {
             return rc;
         }
     }
     return 0;
 }
 
-/* What the driver wants and was not given: defaults, or a refusal. */
+/* What the driver wants and was not given, and whether it takes all of it together. */
 static int complete(struct hg_spec *spec, const struct hg_setting *settings, size_t n,
-                    struct hg_err *err)
+                    struct hg_mark *at, struct hg_err *err)
 {
-    for (unsigned i = 0; i < spec->driver->option_n; i++) {
-        const struct hg_port_option *option = &spec->driver->options[i];
+    bool given[HG_PORT_OPTIONS_MAX];
+    int blamed;
+    int rc;
 
-        if (find(settings, n, option->name)) {
-            continue;
-        }
-        if (option->required) {
-            return hg_err_set(err, EINVAL, "port '%s' has no %s; a port of type %s needs one",
-                              spec->name, option->name, spec->driver->type);
-        }
-        if (option->type == HG_OPTION_UINT) {
-            spec->value[i].uint = option->preset;
-        }
+    for (unsigned i = 0; i < spec->driver->option_n; i++) {
+        given[i] = find(settings, n, spec->driver->options[i].name);
     }
-    return 0;
+    rc = hg_port_options_complete(spec->driver, spec->name, given, spec->value, &blamed, err);
+    *at = blamed >= 0 && given[blamed] ? find(settings, n, spec->driver->options[blamed].name)->mark
+                                       : spec->mark;
+    return rc;
 }
 
 static int read_all(struct hg_spec *spec, const struct hg_setting *settings, size_t n,
@@ -294,19 +161,7 @@ static int read_all(struct hg_spec *spec, const struct hg_setting *settings, siz
     if ((rc = read_options(spec, settings, n, at, err)) < 0) {
         return rc;
     }
-    *at = spec->mark;
-    if ((rc = complete(spec, settings, n, err)) < 0 || !spec->driver->check) {
-        return rc;
-    }
-
-    unsigned index = 0;
-
-    if ((rc = spec->driver->check(spec->value, &index, err)) < 0) {
-        const struct hg_setting *blamed = find(settings, n, spec->driver->options[index].name);
-
-        *at = blamed ? blamed->mark : spec->mark;
-    }
-    return rc;
+    return complete(spec, settings, n, at, err);
 }
 
 int hg_spec_read(struct hg_spec *spec, const char *name, struct hg_mark mark,
@@ -332,7 +187,7 @@ int hg_spec_read(struct hg_spec *spec, const char *name, struct hg_mark mark,
 
 void hg_spec_free(struct hg_spec *spec)
 {
-    for (unsigned i = 0; i < HG_SPEC_OPTIONS_MAX; i++) {
+    for (unsigned i = 0; i < HG_PORT_OPTIONS_MAX; i++) {
         free(spec->text[i]);
     }
     *spec = (struct hg_spec){.driver = NULL};
@@ -342,7 +197,7 @@ int hg_spec_copy(struct hg_spec *copy, const struct hg_spec *spec, struct hg_err
 {
     *copy = *spec;
     memset(copy->text, 0, sizeof(copy->text));
-    for (unsigned i = 0; i < HG_SPEC_OPTIONS_MAX; i++) {
+    for (unsigned i = 0; i < HG_PORT_OPTIONS_MAX; i++) {
         if (!spec->text[i]) {
             continue;
         }
@@ -375,8 +230,8 @@ static bool setting_of(const struct hg_spec *spec, unsigned index, struct hg_set
 int hg_spec_amend(struct hg_spec *spec, const struct hg_spec *from,
                   const struct hg_setting *changes, size_t n, struct hg_err *err)
 {
-    struct hg_setting settings[HG_SPEC_SETTINGS_MAX + HG_SPEC_OPTIONS_MAX + 2];
-    char texts[HG_SPEC_OPTIONS_MAX][64];
+    struct hg_setting settings[HG_SPEC_SETTINGS_MAX + HG_PORT_OPTIONS_MAX + 2];
+    char texts[HG_PORT_OPTIONS_MAX][64];
     const struct hg_mark nowhere = {.line = 0};
     struct hg_mark at;
     size_t all_n = 0;
@@ -448,19 +303,9 @@ int hg_spec_conflict(const struct hg_spec *earlier, const struct hg_spec *later,
     return 0;
 }
 
-static int option_index(const struct hg_spec *spec, const char *name)
-{
-    for (unsigned i = 0; i < spec->driver->option_n; i++) {
-        if (strcmp(spec->driver->options[i].name, name) == 0) {
-            return (int)i;
-        }
-    }
-    return -1;
-}
-
 const char *hg_spec_text(const struct hg_spec *spec, const char *option, char *buffer, size_t n)
 {
-    int index = option_index(spec, option);
+    int index = hg_port_option_find(spec->driver, option);
 
     if (index < 0 || spec->driver->options[index].type == HG_OPTION_UINT) {
         return NULL;

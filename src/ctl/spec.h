@@ -11,11 +11,9 @@
 
 #include "base/err.h"
 #include "bridge/bridge.h"
-#include "port/port.h"
+#include "port/option.h"
 
 enum {
-    HG_SPEC_OPTIONS_MAX = 32, /* options of a driver */
-    HG_SPEC_TEXT_BYTES = 256, /* longest text of a string option, with its final zero */
     HG_SPEC_SETTINGS_MAX = 64,
 };
 
@@ -38,8 +36,8 @@ struct hg_spec {
     char name[HG_PORT_NAME_MAX + 1];
     char bridge[HG_BRIDGE_NAME_MAX + 1];
     const struct hg_port_driver *driver;
-    char *text[HG_SPEC_OPTIONS_MAX]; /* of string and path options; NULL: not given */
-    union hg_port_value value[HG_SPEC_OPTIONS_MAX]; /* as open() wants them */
+    char *text[HG_PORT_OPTIONS_MAX]; /* of string and path options; NULL: not given */
+    union hg_port_value value[HG_PORT_OPTIONS_MAX]; /* as open() wants them */
     struct hg_mark mark;                            /* of the port's name */
     struct hg_mark bridge_mark;                     /* of the bridge's name */
 };
@@ -72,11 +70,5 @@ int hg_spec_conflict(const struct hg_spec *earlier, const struct hg_spec *later,
 /* The text of a string, path or enum option by name; NULL when it was not given or is unknown to the
  * driver. An enum's text needs the buffer; the others live as long as the spec. */
 const char *hg_spec_text(const struct hg_spec *spec, const char *option, char *buffer, size_t n);
-
-/* A decimal number from min to max, without sign or anything behind it: 0 or -EINVAL. Pure. */
-int hg_parse_uint(const char *text, uint64_t min, uint64_t max, uint64_t *value);
-
-/* The index of a word among choices separated by '|', or -1. Pure. */
-int hg_parse_choice(const char *choices, const char *word);
 
 #endif

@@ -23,7 +23,10 @@
 #ifndef HG_FLOW_PARSE_H
 #define HG_FLOW_PARSE_H
 
+#include "base/api.h"
 #include "pkt/pkt.h"
+
+HG_API_BEGIN
 
 enum { HG_IP6_EXTENSIONS_MAX = 8 };
 
@@ -33,5 +36,7 @@ void hg_parse(struct hg_pkt *pkt);
 
 /* The same for the b->n packets of a burst. */
 void hg_parse_burst(struct hg_burst *b);
+
+HG_API_END
 
 #endif

@@ -34,6 +34,7 @@
 
 #include "base/bits.h"
 #include "base/err.h"
+#include "iommu/fault.h"
 #include "iommu/iotlb_table.h"
 #include "iommu/pending.h"
 #include "iommu/perm.h"
@@ -55,16 +56,6 @@ static inline uint64_t hg_iotlb_granule(uint64_t addr)
 
 /* How long a miss may stay unanswered before it counts as a fault, and how long it is remembered as one. */
 #define HG_IOTLB_MISS_TIMEOUT_NS UINT64_C(1000000000)
-
-/* Why a guest may not touch what it named. */
-enum hg_iommu_fault {
-    HG_FAULT_UNMAPPED,   /* nobody answered the miss: the address is not mapped */
-    HG_FAULT_PERMISSION, /* mapped, but not for this direction */
-    HG_IOMMU_FAULT_N
-};
-
-/* "unmapped", "permission". Static storage. */
-const char *hg_iommu_fault_name(enum hg_iommu_fault fault);
 
 struct hg_space;
 

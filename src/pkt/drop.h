@@ -7,7 +7,10 @@
 #ifndef HG_PKT_DROP_H
 #define HG_PKT_DROP_H
 
+#include "base/api.h"
 #include "base/count.h"
+
+HG_API_BEGIN
 
 enum hg_drop {
     HG_DROP_RUNT,           /* shorter than an Ethernet header */
@@ -41,5 +44,7 @@ struct hg_drop_text {
 
 /* The name and sentence of each reason, indexed by enum hg_drop. Static storage; any thread. */
 extern const struct hg_drop_text hg_drop_texts[HG_DROP_N];
+
+HG_API_END
 
 #endif

@@ -8,19 +8,23 @@
  * and then the borrowed rest into the destination: one copy from VM to VM.
  *
  * A packet is valid until the `done` of the receive queue it came from. Who needs it longer makes an
- * owned copy (pkt/pool.h). Transmitting never consumes a packet: flooding it to n ports is n calls.
+ * owned copy (pkt/own.h). Transmitting never consumes a packet: flooding it to n ports is n calls.
  *
  * A slot is four cache lines: one of fields, three of head.
  */
 #ifndef HG_PKT_PKT_H
 #define HG_PKT_PKT_H
 
+#include <assert.h>
 #include <stdalign.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/api.h"
 #include "base/bits.h"
+
+HG_API_BEGIN
 
 enum {
     HG_BURST_N = 32,          /* packets handled together */
@@ -90,10 +94,13 @@ struct hg_pkt {
     uint8_t ip_proto;
     uint32_t flow_hash; /* equal for the packets of a flow in one direction */
 
+    /* Set by a stage that chooses where the packet goes (program/program.h): the id of a port. */
+    uint16_t out;
+
     alignas(HG_CACHE_LINE_BYTES) uint8_t head[HG_HEAD_BYTES];
 };
 
-_Static_assert(sizeof(struct hg_pkt) == 4 * HG_CACHE_LINE_BYTES, "a slot is four cache lines");
+static_assert(sizeof(struct hg_pkt) == 4 * HG_CACHE_LINE_BYTES, "a slot is four cache lines");
 
 /* What one receive call fills: packets and the segments that they borrow. One per worker, private,
  * reused; no packet outlives the receive queue's `done`. */
@@ -103,5 +110,7 @@ struct hg_burst {
     struct hg_pkt pkt[HG_BURST_N];
     struct hg_seg seg[HG_BURST_SEGS];
 };
+
+HG_API_END
 
 #endif

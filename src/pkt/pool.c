@@ -1,244 +1,226 @@
 #include "pkt/pool.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <stdatomic.h>
-#include <stdlib.h>
+#include <sched.h>
 #include <string.h>
 
-#include "base/bits.h"
-#include "base/log.h"
-#include "sync/spin.h"
+#include "base/clock.h"
+#include "pkt/pool_state.h"
 
-enum { TRANSFER_N = HG_POOL_CACHE_N / 2 }; /* between cache and reserve */
+enum { WAITS_MAX = 16 }; /* pauses between two looks at the lock */
 
-struct hg_pool {
-    uint8_t *base; /* of the buffers */
-    uint32_t buf_bytes;
-    uint32_t n;
-#ifdef HG_DEBUG
-    atomic_bool *taken; /* by buffer */
-#endif
+_Static_assert(offsetof(struct hg_pool_cache, object) == HG_CACHE_LINE_BYTES,
+               "a call for one object touches two lines");
 
-    /* Guarded by the lock. */
-    alignas(HG_CACHE_LINE_BYTES) struct hg_spin lock;
-    uint32_t reserve_n;
-    void **reserve; /* a stack */
-    struct hg_pool_cache *caches;
-};
+/* --- the reserve --- */
 
-struct hg_pool_cache {
-    struct hg_pool *pool;
-    struct hg_pool_cache *next; /* guarded by the pool's lock */
-    _Atomic uint32_t n;         /* written by the cache's thread, read by hg_pool_info() */
-    void *buf[HG_POOL_CACHE_N]; /* a stack */
-};
-
-#ifdef HG_DEBUG
-static void mark(struct hg_pool *pool, void *const *bufs, unsigned n, bool taken)
+/* Waits longer and longer without looking: each look takes the line away from who works with it, and a thread
+ * that is let alone does many calls in the time that it takes to hand the line over and back. */
+static __attribute__((noinline, cold)) void wait_for_lock(struct hg_pool *pool)
 {
-    for (unsigned i = 0; i < n; i++) {
-        uint64_t offset = (uint64_t)((uint8_t *)bufs[i] - pool->base);
-        uint64_t index = offset / pool->buf_bytes;
+    unsigned waits = 1;
 
-        if (index >= pool->n || offset % pool->buf_bytes != 0) {
-            hg_log(HG_LOG_ERROR, "pool", "%p is no buffer of the pool", bufs[i]);
-            abort();
-        }
-        if (atomic_exchange_explicit(&pool->taken[index], taken, memory_order_relaxed) == taken) {
-            hg_log(HG_LOG_ERROR, "pool", "buffer %" PRIu64 " is %s twice", index,
-                   taken ? "taken" : "given back");
-            abort();
-        }
-    }
+    do {
+        for (unsigned i = 0; i < waits; i++)
+            hg_relax();
+        if (waits < WAITS_MAX)
+            waits *= 2;
+        else
+            sched_yield();
+    } while (atomic_load_explicit(&pool->locked, memory_order_relaxed) ||
+             atomic_exchange_explicit(&pool->locked, true, memory_order_acquire));
 }
 
-static bool describe_marks(struct hg_pool *pool)
+/* Acquire, here and above: pairs with the release in unlock(). */
+static inline bool try_lock(struct hg_pool *pool)
 {
-    pool->taken = calloc(pool->n, sizeof(pool->taken[0]));
-    return pool->taken != NULL;
-}
-#else
-#define describe_marks(pool)       true
-#define mark(pool, bufs, n, taken) ((void)0)
-#endif
-
-static struct hg_pool *describe(uint32_t buf_bytes, uint32_t n)
-{
-    struct hg_pool *pool = aligned_alloc(alignof(struct hg_pool), sizeof(*pool));
-
-    if (!pool)
-        return NULL;
-    memset(pool, 0, sizeof(*pool));
-    pool->buf_bytes = buf_bytes;
-    pool->n = n;
-    pool->reserve = calloc(n, sizeof(pool->reserve[0]));
-    if (!pool->reserve || !describe_marks(pool)) {
-        hg_pool_free(pool);
-        return NULL;
-    }
-    return pool;
+    return hg_likely(!atomic_exchange_explicit(&pool->locked, true, memory_order_acquire));
 }
 
-int hg_pool_new(struct hg_pool **pool, struct hg_arena *arena, const char *name, uint32_t buf_bytes,
-                uint32_t n, struct hg_err *err)
+static inline void unlock(struct hg_pool *pool)
 {
-    uint64_t bytes = hg_round_up(buf_bytes, HG_CACHE_LINE_BYTES);
-    struct hg_arena_info info = hg_arena_info(arena);
-    struct hg_pool *made;
-    uint8_t *base;
-
-    *pool = NULL;
-    if (buf_bytes < HG_POOL_BUF_MIN || bytes > UINT32_MAX || n == 0)
-        return hg_err_set(err, EINVAL,
-                          "pool '%s': %" PRIu32 " buffers of %" PRIu32
-                          " bytes, expected at least 1 of at least %d",
-                          name, n, buf_bytes, HG_POOL_BUF_MIN);
-    base = hg_arena_take(arena, name, bytes * n, HG_CACHE_LINE_BYTES);
-    if (!base)
-        return hg_err_set(err, ENOMEM,
-                          "pool '%s': %" PRIu64 " bytes are needed, memory '%s' has %" PRIu64
-                          " left",
-                          name, bytes * n, info.name, info.bytes - info.used_bytes);
-    made = describe((uint32_t)bytes, n);
-    if (!made)
-        return hg_err_set(err, ENOMEM, "pool '%s': no memory to describe it", name);
-    made->base = base;
-    for (uint32_t i = 0; i < n; i++)
-        made->reserve[i] = made->base + bytes * (n - 1 - i); /* the first buffer on top */
-    made->reserve_n = n;
-    *pool = made;
-    return 0;
+    atomic_store_explicit(&pool->locked, false, memory_order_release);
 }
 
-void hg_pool_free(struct hg_pool *pool)
+static void lock(struct hg_pool *pool)
 {
-    assert(!pool->caches);
-#ifdef HG_DEBUG
-    free(pool->taken);
-#endif
-    free(pool->reserve);
-    free(pool);
+    if (!try_lock(pool))
+        wait_for_lock(pool);
 }
 
-struct hg_pool_info hg_pool_info(struct hg_pool *pool)
+static inline void pop(struct hg_pool *pool, void **objects, uint32_t n)
 {
-    struct hg_pool_info info = {.buf_bytes = pool->buf_bytes, .n = pool->n};
-
-    hg_spin_lock(&pool->lock);
-    info.free_n = pool->reserve_n;
-    for (struct hg_pool_cache *cache = pool->caches; cache; cache = cache->next)
-        info.free_n += atomic_load_explicit(&cache->n, memory_order_relaxed);
-    hg_spin_unlock(&pool->lock);
-    return info;
-}
-
-int hg_pool_cache_new(struct hg_pool_cache **cache, struct hg_pool *pool, struct hg_err *err)
-{
-    struct hg_pool_cache *made =
-        aligned_alloc(HG_CACHE_LINE_BYTES, hg_round_up(sizeof(*made), HG_CACHE_LINE_BYTES));
-
-    *cache = made;
-    if (!made)
-        return hg_err_set(err, ENOMEM, "no memory for a cache of packet buffers");
-    memset(made, 0, sizeof(*made));
-    made->pool = pool;
-    hg_spin_lock(&pool->lock);
-    made->next = pool->caches;
-    pool->caches = made;
-    hg_spin_unlock(&pool->lock);
-    return 0;
-}
-
-static uint32_t cached(const struct hg_pool_cache *cache)
-{
-    return atomic_load_explicit(&cache->n, memory_order_relaxed);
-}
-
-static void set_cached(struct hg_pool_cache *cache, uint32_t n)
-{
-    atomic_store_explicit(&cache->n, n, memory_order_relaxed);
-}
-
-/* Moves the n topmost buffers from one stack to the other, under the lock. */
-static void to_reserve(struct hg_pool_cache *cache, uint32_t n)
-{
-    struct hg_pool *pool = cache->pool;
-    uint32_t left = cached(cache) - n;
-
-    memcpy(pool->reserve + pool->reserve_n, cache->buf + left, n * sizeof(cache->buf[0]));
-    pool->reserve_n += n;
-    set_cached(cache, left);
-}
-
-static void from_reserve(struct hg_pool_cache *cache, uint32_t n)
-{
-    struct hg_pool *pool = cache->pool;
-    uint32_t have = cached(cache);
-
     pool->reserve_n -= n;
-    memcpy(cache->buf + have, pool->reserve + pool->reserve_n, n * sizeof(cache->buf[0]));
-    set_cached(cache, have + n);
+    hg_pool_copy_(objects, pool->reserve + pool->reserve_n, n);
 }
 
-void hg_pool_cache_free(struct hg_pool_cache *cache)
+static inline void push_and_unlock(struct hg_pool *pool, void *const *objects, uint32_t n)
 {
-    struct hg_pool *pool = cache->pool;
-    struct hg_pool_cache **link = &pool->caches;
-
-    hg_spin_lock(&pool->lock);
-    while (*link != cache)
-        link = &(*link)->next;
-    *link = cache->next;
-    to_reserve(cache, cached(cache));
-    hg_spin_unlock(&pool->lock);
-    free(cache);
+    assert(n <= pool->n - pool->reserve_n); /* else some were given back twice */
+    hg_pool_copy_(pool->reserve + pool->reserve_n, objects, n);
+    pool->reserve_n += n;
+    unlock(pool);
 }
 
-/* Fetches so many that n are there and TRANSFER_N remain; fewer remain when the reserve is low. */
-static bool refill(struct hg_pool_cache *cache, uint32_t n)
+/* Takes n objects and, beyond them, as many of `extra` as there are. Returns how many: 0 when not n. */
+static uint32_t from_reserve(struct hg_pool *pool, void **objects, uint32_t n, uint32_t extra)
 {
-    struct hg_pool *pool = cache->pool;
-    uint32_t missing = n - cached(cache);
-    bool enough;
+    uint32_t got = 0;
 
-    hg_spin_lock(&pool->lock);
-    enough = pool->reserve_n >= missing;
-    if (enough)
-        from_reserve(cache, hg_min_u32(missing + TRANSFER_N, pool->reserve_n));
-    hg_spin_unlock(&pool->lock);
+    lock(pool);
+    if (n <= pool->reserve_n) {
+        got = n + hg_min_u32(extra, pool->reserve_n - n);
+        pop(pool, objects, got);
+    }
+    unlock(pool);
+    return got;
+}
+
+void hg_pool_to_reserve_(struct hg_pool *pool, void *const *objects, uint32_t n)
+{
+    lock(pool);
+    push_and_unlock(pool, objects, n);
+}
+
+static inline bool take_and_unlock(struct hg_pool *pool, void **objects, uint32_t n)
+{
+    bool enough = n <= pool->reserve_n;
+
+    if (hg_likely(enough)) {
+        pop(pool, objects, n);
+        pool->shared_take_n += n;
+    } else {
+        pool->shared_empty_n++;
+    }
+    unlock(pool);
     return enough;
 }
 
-uint32_t hg_pool_buf_bytes(const struct hg_pool_cache *cache)
+/* Apart, so that who need not wait saves no registers: stores before the lock are what the lock waits for. */
+static __attribute__((noinline)) bool take_in_turn(struct hg_pool *pool, void **objects, uint32_t n)
 {
-    return cache->pool->buf_bytes;
+    wait_for_lock(pool);
+    return take_and_unlock(pool, objects, n);
 }
 
-bool hg_pool_take(struct hg_pool_cache *cache, void **bufs, unsigned n)
+static __attribute__((noinline)) void put_in_turn(struct hg_pool *pool, void *const *objects,
+                                                  uint32_t n)
 {
-    uint32_t left;
+    wait_for_lock(pool);
+    push_and_unlock(pool, objects, n);
+}
 
-    assert(n <= HG_POOL_TAKE_MAX);
-    if (cached(cache) < n && !refill(cache, n))
+bool hg_pool_take_shared(struct hg_pool *pool, void **objects, uint32_t n)
+{
+    bool got = try_lock(pool) ? take_and_unlock(pool, objects, n) : take_in_turn(pool, objects, n);
+
+    if (HG_POOL_CHECKED && got)
+        hg_pool_check_take(pool, objects, n, &pool->shared, __builtin_return_address(0));
+    return got;
+}
+
+void hg_pool_put_shared(struct hg_pool *pool, void *const *objects, uint32_t n)
+{
+    if (HG_POOL_CHECKED)
+        hg_pool_check_put(pool, objects, n, &pool->shared, __builtin_return_address(0));
+    if (try_lock(pool))
+        push_and_unlock(pool, objects, n);
+    else
+        put_in_turn(pool, objects, n);
+}
+
+uint32_t hg_pool_look_(struct hg_pool *pool, struct hg_pool_stats *shared)
+{
+    uint32_t reserve_n;
+
+    lock(pool);
+    reserve_n = pool->reserve_n;
+    *shared =
+        (struct hg_pool_stats){.take_n = pool->shared_take_n, .empty_n = pool->shared_empty_n};
+    unlock(pool);
+    return reserve_n;
+}
+
+/* --- caches, where the fast path ends --- */
+
+/* By the counter's only writer. */
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, hg_pool_load_(counter) + n, memory_order_relaxed);
+}
+
+/* Takes objects[have..n) from the reserve, and half a cache to go on with; then the cache's own. The caller has
+ * seen that the cache holds fewer than n. */
+static bool take_with_reserve(struct hg_pool_cache *cache, void **objects, uint32_t n)
+{
+    struct hg_pool *pool = cache->pool;
+    uint32_t have = hg_pool_cached_(cache);
+    void *fresh[HG_POOL_CACHE_N_MAX];
+    uint32_t missing = n - have;
+    uint32_t got;
+
+    if (missing > HG_POOL_CACHE_N_MAX / 2) { /* more than caches are for */
+        got = from_reserve(pool, objects + have, missing, 0);
+        hg_pool_copy_(objects, cache->object, got == 0 ? 0 : have);
+    } else {
+        got = from_reserve(pool, fresh, missing, pool->cache_n / 2);
+        if (got != 0) {
+            hg_pool_copy_(objects, cache->object, have);
+            hg_pool_copy_(objects + have, fresh + (got - missing), missing);
+            hg_pool_copy_(cache->object, fresh, got - missing);
+        }
+    }
+    if (got == 0) {
+        add(&cache->more->empty_n, 1);
         return false;
-    left = cached(cache) - n;
-    memcpy(bufs, cache->buf + left, n * sizeof(bufs[0]));
-    set_cached(cache, left);
-    mark(cache->pool, bufs, n, true);
+    }
+    hg_pool_set_cached_(cache, got - missing);
+    add(&cache->more->from_reserve_n, got);
+    add(&cache->more->refill_n, 1);
     return true;
 }
 
-void hg_pool_put(struct hg_pool_cache *cache, void *const *bufs, unsigned n)
+bool hg_pool_take_more_(struct hg_pool_cache *cache, void **objects, uint32_t n)
 {
-    assert(n <= HG_POOL_TAKE_MAX);
-    mark(cache->pool, bufs, n, false);
-    if (cached(cache) + n > HG_POOL_CACHE_N) {
-        hg_spin_lock(&cache->pool->lock);
-        to_reserve(cache, TRANSFER_N);
-        hg_spin_unlock(&cache->pool->lock);
+    uint32_t have = hg_pool_cached_(cache);
+
+    if (n > have) {
+        if (!take_with_reserve(cache, objects, n))
+            return false;
+    } else {
+        hg_pool_copy_(objects, cache->object + (have - n), n);
+        hg_pool_set_cached_(cache, have - n);
     }
-    memcpy(cache->buf + cached(cache), bufs, n * sizeof(bufs[0]));
-    set_cached(cache, cached(cache) + n);
+    atomic_store_explicit(&cache->take_n,
+                          atomic_load_explicit(&cache->take_n, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+    if (HG_POOL_CHECKED)
+        hg_pool_check_take(cache->pool, objects, n, cache->more->account,
+                           __builtin_return_address(0));
+    return true;
+}
+
+void hg_pool_put_more_(struct hg_pool_cache *cache, void *const *objects, uint32_t n)
+{
+    struct hg_pool *pool = cache->pool;
+    uint32_t have = hg_pool_cached_(cache);
+
+    if (HG_POOL_CHECKED)
+        hg_pool_check_put(pool, objects, n, cache->more->account, __builtin_return_address(0));
+    if (n > pool->cache_n - have) {
+        /* What has lain longest makes room: half a cache, or all, or what comes does not stay at all. */
+        bool stays = n <= pool->cache_n;
+        uint32_t spill = hg_max_u32(have + n - pool->cache_n, pool->cache_n / 2);
+
+        spill = stays ? hg_min_u32(spill, have) : n;
+        hg_pool_to_reserve_(pool, stays ? cache->object : objects, spill);
+        add(&cache->more->to_reserve_n, spill);
+        add(&cache->more->spill_n, 1);
+        if (!stays)
+            return;
+        have -= spill;
+        memmove(cache->object, cache->object + spill, have * sizeof(cache->object[0]));
+    }
+    hg_pool_copy_(cache->object + have, objects, n);
+    hg_pool_set_cached_(cache, have + n);
 }

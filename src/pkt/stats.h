@@ -4,8 +4,11 @@
 #ifndef HG_PKT_STATS_H
 #define HG_PKT_STATS_H
 
+#include "base/api.h"
 #include "base/count.h"
 #include "pkt/drop.h"
+
+HG_API_BEGIN
 
 struct hg_queue_stats {
     struct hg_count packets;       /* rx: taken from the peer, dropped ones too; tx: delivered */
@@ -16,5 +19,7 @@ struct hg_queue_stats {
     struct hg_count notifications_saved; /* bursts that a later signal served as well */
     struct hg_drops drops;
 };
+
+HG_API_END
 
 #endif

@@ -18,18 +18,20 @@
 #ifndef HG_PORT_PORT_H
 #define HG_PORT_PORT_H
 
-#include <event2/event.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/api.h"
+#include "base/atomic.h"
 #include "base/count.h"
 #include "base/err.h"
-#include "iommu/iotlb.h"
+#include "iommu/fault.h"
 #include "mem/arena.h"
 #include "pkt/pkt.h"
 #include "pkt/stats.h"
 #include "sync/spin.h"
+
+HG_API_BEGIN
 
 enum {
     HG_PORTS_MAX = 256,      /* in one daemon; ids are 0 to HG_PORTS_MAX - 1 */
@@ -37,6 +39,7 @@ enum {
     HG_PORT_NAME_MAX = 31,
 };
 
+struct event_base; /* libevent's */
 struct hg_port;
 
 /* One receive queue: frames from the peer into the switch. */
@@ -54,7 +57,7 @@ struct hg_rxq {
     bool (*arm)(struct hg_rxq *q);
     void (*disarm)(struct hg_rxq *q);
     int fd; /* readable when the peer has signalled; changed by control while not running only */
-    atomic_bool running;
+    _Atomic(bool) running;
     uint16_t index;
     struct hg_port *port;
     struct hg_queue_stats stats; /* drops on the way through the bridge are counted here too */
@@ -77,9 +80,9 @@ struct hg_txq {
      * caller's in any case. None of them asks for an offload that is not in `offloads`.
      */
     unsigned (*tx)(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n);
-    atomic_bool running;
-    _Atomic unsigned offloads; /* HG_TX_*; constant while running */
-    struct hg_spin lock;       /* held around tx by hg_port_tx() */
+    _Atomic(bool) running;
+    _Atomic(unsigned) offloads; /* HG_TX_*; constant while running */
+    struct hg_spin lock;        /* held around tx by hg_port_tx() */
     uint16_t index;
     struct hg_port *port;
     struct hg_queue_stats stats;
@@ -102,6 +105,7 @@ struct hg_port_status {
     char text[200];          /* a sentence: what state it is in and what it waits for */
     char peer_features[256]; /* names, separated by spaces */
     unsigned queue_pairs;    /* running */
+    bool ended;              /* nothing is received from it any more, as long as it is open */
     uint64_t reconnects;
 };
 
@@ -124,10 +128,12 @@ struct hg_port_iommu {
     uint64_t ack_max_ns;
 };
 
+enum hg_option_type { HG_OPTION_STRING, HG_OPTION_PATH, HG_OPTION_UINT, HG_OPTION_ENUM };
+
 /* One configuration key of a driver. */
 struct hg_port_option {
     const char *name;
-    enum { HG_OPTION_STRING, HG_OPTION_PATH, HG_OPTION_UINT, HG_OPTION_ENUM } type;
+    enum hg_option_type type;
     bool required;
     const char *choices;       /* of an ENUM, separated by '|'; the first is the default */
     uint64_t min, max, preset; /* of a UINT */
@@ -167,7 +173,7 @@ struct hg_port {
     unsigned queue_n; /* pairs allocated by open */
     struct hg_rxq *rxq[HG_PORT_QUEUES_MAX];
     struct hg_txq *txq[HG_PORT_QUEUES_MAX];
-    _Atomic unsigned txq_running_n; /* txq[0 .. n) are running */
+    _Atomic(unsigned) txq_running_n; /* txq[0 .. n) are running */
 };
 
 /* Whether a name may be a port's: 1 to HG_PORT_NAME_MAX letters, digits, '.', '_' or '-', the first
@@ -182,5 +188,7 @@ bool hg_port_name_valid(const char *name);
  * caller's, unchanged.
  */
 void hg_port_tx(struct hg_port *port, struct hg_pkt *const *pkts, unsigned n);
+
+HG_API_END
 
 #endif

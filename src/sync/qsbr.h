@@ -14,7 +14,10 @@
 #ifndef HG_SYNC_QSBR_H
 #define HG_SYNC_QSBR_H
 
-#include <stdatomic.h>
+#include "base/api.h"
+#include "base/atomic.h"
+
+HG_API_BEGIN
 
 /* Registers or unregisters the calling thread as a reader. Once per worker thread. */
 void hg_qsbr_register(void);
@@ -35,5 +38,7 @@ void hg_qsbr_wait(void);
 /* Stores a pointer that readers may follow (release), and loads one (acquire). */
 #define hg_qsbr_publish(place, value) atomic_store_explicit((place), (value), memory_order_release)
 #define hg_qsbr_read(place)           atomic_load_explicit((place), memory_order_acquire)
+
+HG_API_END
 
 #endif

@@ -7,13 +7,16 @@
 #ifndef HG_SYNC_SPIN_H
 #define HG_SYNC_SPIN_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/api.h"
+#include "base/atomic.h"
 #include "base/clock.h"
 
+HG_API_BEGIN
+
 struct hg_spin {
-    atomic_bool held;
+    _Atomic(bool) held;
 };
 
 /* Takes the lock if it is free. Acquire: pairs with the release in hg_spin_unlock(). */
@@ -33,5 +36,7 @@ static inline void hg_spin_unlock(struct hg_spin *spin)
 {
     atomic_store_explicit(&spin->held, false, memory_order_release);
 }
+
+HG_API_END
 
 #endif

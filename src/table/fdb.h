@@ -12,7 +12,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/api.h"
 #include "base/err.h"
+
+HG_API_BEGIN
 
 enum {
     HG_FDB_PORTS_MAX = 256,
@@ -72,5 +75,7 @@ void hg_fdb_each(const struct hg_fdb *fdb, bool (*each)(const struct hg_fdb_entr
 
 /* Addresses in the table. Any thread. */
 uint32_t hg_fdb_n(const struct hg_fdb *fdb);
+
+HG_API_END
 
 #endif

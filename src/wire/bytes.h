@@ -11,6 +11,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/api.h"
+
+HG_API_BEGIN
+
 static inline uint16_t hg_load_be16(const uint8_t *p)
 {
     return (uint16_t)(p[0] << 8 | p[1]);
@@ -52,5 +56,7 @@ static inline uint64_t hg_load_raw64(const uint8_t *p)
     memcpy(&value, p, sizeof(value));
     return value;
 }
+
+HG_API_END
 
 #endif

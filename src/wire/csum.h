@@ -22,6 +22,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/api.h"
+
+HG_API_BEGIN
+
 /* A sum under way; all zero is the empty one. */
 struct hg_csum {
     uint64_t sum; /* of 16-bit words, not folded */
@@ -70,5 +74,7 @@ static inline uint16_t hg_csum_update16(uint16_t checksum, uint16_t was, uint16_
     sum = (sum >> 16) + (sum & 0xffff);
     return (uint16_t)~sum;
 }
+
+HG_API_END
 
 #endif

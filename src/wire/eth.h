@@ -8,7 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/api.h"
 #include "wire/bytes.h"
+
+HG_API_BEGIN
 
 enum {
     HG_MAC_BYTES = 6,
@@ -56,5 +59,7 @@ static inline bool hg_mac_is_reserved_group(const uint8_t *mac)
 {
     return hg_load_be32(mac) == 0x0180c200 && mac[4] == 0 && (mac[5] & 0xf0) == 0;
 }
+
+HG_API_END
 
 #endif

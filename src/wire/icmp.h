@@ -3,6 +3,10 @@
 #ifndef HG_WIRE_ICMP_H
 #define HG_WIRE_ICMP_H
 
+#include "base/api.h"
+
+HG_API_BEGIN
+
 enum {
     HG_ICMP_TYPE = 0,
     HG_ICMP_CODE = 1,
@@ -18,5 +22,7 @@ enum {
     HG_ICMP6_ECHO = 128,
     HG_ICMP6_ECHO_REPLY = 129,
 };
+
+HG_API_END
 
 #endif

@@ -2,6 +2,10 @@
 #ifndef HG_WIRE_IP_H
 #define HG_WIRE_IP_H
 
+#include "base/api.h"
+
+HG_API_BEGIN
+
 enum {
     HG_IP_PROTO_HOP_BY_HOP = 0, /* IPv6 extension header */
     HG_IP_PROTO_ICMP = 1,
@@ -17,5 +21,7 @@ enum {
     HG_IP_PROTO_DESTINATION = 60, /* IPv6 extension header */
     HG_IP_PROTO_SCTP = 132,
 };
+
+HG_API_END
 
 #endif

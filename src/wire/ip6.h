@@ -6,8 +6,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/api.h"
 #include "wire/bytes.h"
 #include "wire/ip.h"
+
+HG_API_BEGIN
 
 enum {
     HG_IP6_VERSION_CLASS_FLOW = 0,
@@ -55,5 +58,7 @@ static inline unsigned hg_ip6_extension_bytes(uint8_t proto, const uint8_t *p)
         return p[HG_IP6_EXT_LEN] * 4u + 8;
     return p[HG_IP6_EXT_LEN] * 8u + 8;
 }
+
+HG_API_END
 
 #endif

@@ -4,7 +4,10 @@
 
 #include <stdint.h>
 
+#include "base/api.h"
 #include "wire/bytes.h"
+
+HG_API_BEGIN
 
 enum {
     HG_TCP_SRC_PORT = 0,
@@ -36,5 +39,7 @@ static inline unsigned hg_tcp_header_bytes(const uint8_t *p)
 {
     return (p[HG_TCP_DATA_OFFSET] >> 4) * 4u;
 }
+
+HG_API_END
 
 #endif

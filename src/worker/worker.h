@@ -25,8 +25,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/api.h"
 #include "base/count.h"
 #include "base/err.h"
+
+HG_API_BEGIN
 
 struct hg_poller {
     /* Does one burst of work. Returns the number of packets handled, 0 when there was none. */
@@ -103,5 +106,7 @@ int hg_worker_set(struct hg_worker *worker, struct hg_poller *const *pollers, un
 
 const struct hg_worker_stats *hg_worker_stats(const struct hg_worker *worker);
 int hg_worker_cpu(const struct hg_worker *worker);
+
+HG_API_END
 
 #endif

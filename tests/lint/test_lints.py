@@ -94,12 +94,14 @@ def build_with(source):
     called by nobody: only the link-alone program can notice what it calls."""
     with tempfile.TemporaryDirectory() as directory:
         tree = Path(directory)
-        for name in ("meson.build", "meson_options.txt", "src/meson.build", "src/base",
-                     "tests/layers"):
+        for name in ("meson.build", "meson_options.txt", "src/meson.build", "src/libheadgate.map",
+                     "src/base", "tests/layers"):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, tree / name)
         plant(tree, {
+            "include/headgate/meson.build": "",
+            "docs/man/page.7.scd": "page(7)\n\n# NAME\n\npage - a page\n",
             "docs/layers.txt": "L0 base:\nL1 mem: L0\nL1 ring: L0\n",
             "src/mem/meson.build": "sources = files('mem.c')\n",
             "src/mem/mem.c": "int hg_mem(void);\nint hg_mem(void)\n{\n    return 1;\n}\n",

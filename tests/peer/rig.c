@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <dirent.h>
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -15,23 +15,21 @@ static struct hg_owned **slot(struct hg_park *park, uint32_t position)
 
 int hg_park_new(struct hg_park **park, enum hg_pages pages, struct hg_err *err)
 {
-    const struct hg_arena_options options = {
-        .name = "parked frames",
-        .bytes = (uint64_t)HG_PARK_BUFS_N * HG_PARK_BUF_BYTES,
-        .pages = pages,
-    };
+    const struct hg_pool_options options = {
+        .name = "parked frames", .object_bytes = HG_PARK_BUF_BYTES, .n = HG_PARK_BUFS_N};
+    const struct hg_arena_options memory = {
+        .name = options.name, .bytes = hg_pool_bytes(&options), .pages = pages};
     struct hg_park *made = calloc(1, sizeof(*made));
     int rc;
 
     *park = NULL;
     if (made == NULL)
         return hg_err_set(err, ENOMEM, "no memory for a list of parked frames");
-    rc = hg_arena_new(&made->arena, &options, err);
+    rc = hg_arena_new(&made->arena, &memory, err);
     if (rc == 0)
-        rc = hg_pool_new(&made->pool, made->arena, options.name, HG_PARK_BUF_BYTES, HG_PARK_BUFS_N,
-                         err);
+        rc = hg_pool_new(&made->pool, made->arena, &options, err);
     if (rc == 0)
-        rc = hg_pool_cache_new(&made->cache, made->pool, err);
+        rc = hg_pool_cache_new(&made->cache, made->pool, options.name, err);
     if (rc != 0) {
         hg_park_free(made);
         return rc;

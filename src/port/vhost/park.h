@@ -15,11 +15,12 @@
 
 #include "base/err.h"
 #include "mem/arena.h"
-#include "pkt/pool.h"
+#include "pkt/own.h"
 
 enum {
-    HG_PARK_BUFS_N = 1024,     /* of the pool */
-    HG_PARK_BUF_BYTES = 2048,  /* one frame of the usual MTU, or a part of a longer one */
+    HG_PARK_BUFS_N = 1024, /* of the pool */
+    HG_PARK_BUF_BYTES =
+        1984, /* one frame of the usual MTU, or a part of a longer one; all fit into 2 MiB */
     HG_PARK_FRAMES_MAX = 1024, /* a power of two */
 };
 

@@ -13,7 +13,7 @@
 
 #include "base/bits.h"
 #include "ctl/cpus.h"
-#include "ctl/drivers.h"
+#include "drivers/drivers.h"
 
 /* A file whose third line is a port with these keys, on the one bridge that there is. */
 #define PORT(keys) "bridges: { br0: }\nports:\n  vm1: { " keys " }\n"
@@ -161,7 +161,7 @@ static void names_the_types_and_cpus_there_are(void **state)
     char sentence[2][200];
 
     (void)state;
-    hg_driver_types(list, sizeof(list));
+    hg_port_driver_types(hg_drivers, list, sizeof(list));
     snprintf(sentence[0], sizeof(sentence[0]),
              "3:3: port 'vm1' has no type; expected type: one of %s", list);
     snprintf(sentence[1], sizeof(sentence[1]), "3:16: type: found 'tap'; expected one of %s", list);
@@ -297,7 +297,7 @@ static void every_driver_fits_a_spec(void **state)
 {
     (void)state;
     for (const struct hg_port_driver *const *driver = hg_drivers; *driver; driver++) {
-        assert_in_range((*driver)->option_n, 0, HG_SPEC_OPTIONS_MAX);
+        assert_in_range((*driver)->option_n, 0, HG_PORT_OPTIONS_MAX);
     }
 }
 

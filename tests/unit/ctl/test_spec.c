@@ -11,46 +11,6 @@
 
 #include "ctl/api.h"
 #include "ctl/qemu.h"
-#include "ctl/quote.h"
-
-static void parses_numbers_and_nothing_else(void **state)
-{
-    uint64_t n = 0;
-
-    (void)state;
-    assert_int_equal(hg_parse_uint("0", 0, 9, &n), 0);
-    assert_int_equal(hg_parse_uint("0017", 0, 17, &n), 0);
-    assert_int_equal(n, 17);
-    assert_int_equal(hg_parse_uint("18", 0, 17, &n), -EINVAL);
-    assert_int_equal(hg_parse_uint("1", 2, 17, &n), -EINVAL);
-    assert_int_equal(hg_parse_uint("", 0, 9, &n), -EINVAL);
-    assert_int_equal(hg_parse_uint("-1", 0, UINT64_MAX, &n), -EINVAL);
-    assert_int_equal(hg_parse_uint("+1", 0, 9, &n), -EINVAL);
-    assert_int_equal(hg_parse_uint(" 1", 0, 9, &n), -EINVAL);
-    assert_int_equal(hg_parse_uint("1 ", 0, 9, &n), -EINVAL);
-    assert_int_equal(hg_parse_uint("0x1", 0, 9, &n), -EINVAL);
-    assert_int_equal(hg_parse_uint("18446744073709551617", 0, UINT64_MAX, &n), -EINVAL);
-}
-
-static void finds_a_choice(void **state)
-{
-    (void)state;
-    assert_int_equal(hg_parse_choice("server|client", "server"), 0);
-    assert_int_equal(hg_parse_choice("server|client", "client"), 1);
-    assert_int_equal(hg_parse_choice("server|client", "clien"), -1);
-    assert_int_equal(hg_parse_choice("server|client", "server|client"), -1);
-    assert_int_equal(hg_parse_choice("server|client", ""), -1);
-}
-
-static void quotes_what_others_wrote(void **state)
-{
-    (void)state;
-    assert_string_equal(hg_quote("br0").text, "'br0'");
-    assert_string_equal(hg_quote("").text, "''");
-    assert_string_equal(hg_quote("\033[31m\n\xff").text, "'?[31m?\?'");
-    assert_string_equal(hg_quote("0123456789012345678901234567890123456789012345678").text,
-                        "'012345678901234567890123456789012345678901...'");
-}
 
 /* The sentence with which the body of a request is refused. */
 static void refuses(const char *body, const char *sentence)
@@ -185,9 +145,6 @@ static void amends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parses_numbers_and_nothing_else),
-        cmocka_unit_test(finds_a_choice),
-        cmocka_unit_test(quotes_what_others_wrote),
         cmocka_unit_test(refuses_a_body_that_is_no_port),
         cmocka_unit_test(reads_strings_and_numbers_alike),
         cmocka_unit_test(proposes_arguments_for_qemu),

@@ -1,5 +1,5 @@
 /* Owned copies: every size, every split, no buffer lost. */
-#include "pkt/pool.h"
+#include "pkt/own.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,24 +79,31 @@ static void check_copy(struct hg_pool_cache *cache)
     assert_int_equal(owned->pkt.port, 7);
     assert_int_equal(owned->pkt.vlan_tci, 99);
     assert_int_equal(owned->pkt.flow_hash, 0x12345678);
-    assert_true(owned->pkt.seg_n == 0 || owned->pkt.seg == owned->seg);
+    assert_true(owned->pkt.seg_n == 0 || (const void *)owned->pkt.seg == owned + 1);
     assert_int_equal(read_back(&owned->pkt, got), borrowed.len);
     assert_memory_equal(got, frame, borrowed.len);
     hg_owned_free(cache, owned);
 }
 
+static int new_pool(struct hg_pool **pool, uint32_t buf_bytes, uint32_t n)
+{
+    const struct hg_pool_options options = {.name = "bufs", .object_bytes = buf_bytes, .n = n};
+
+    return hg_pool_new(pool, arena, &options, NULL);
+}
+
 /* Around every border of the first and of further buffers, and the extremes. */
 static void every_size_is_copied_whole(void **state)
 {
-    static const uint32_t buf_bytes[] = {HG_POOL_BUF_MIN, 2048, 9216, 128 << 10};
+    static const uint32_t buf_bytes[] = {HG_OWN_BUF_MIN, 2048, 9216, 128 << 10};
 
     (void)state;
     for (unsigned b = 0; b < HG_ARRAY_N(buf_bytes); b++) {
         struct hg_pool *pool;
         struct hg_pool_cache *cache;
 
-        assert_int_equal(hg_pool_new(&pool, arena, "bufs", buf_bytes[b], 50, NULL), 0);
-        assert_int_equal(hg_pool_cache_new(&cache, pool, NULL), 0);
+        assert_int_equal(new_pool(&pool, buf_bytes[b], 50), 0);
+        assert_int_equal(hg_pool_cache_new(&cache, pool, "test", NULL), 0);
         for (uint32_t len = 14; len < 5000; len += 1) {
             borrow(len, HG_HEAD_BYTES, 1500);
             check_copy(cache);
@@ -122,8 +129,8 @@ static void exhaustion_loses_nothing(void **state)
     uint32_t free_n;
 
     (void)state;
-    assert_int_equal(hg_pool_new(&pool, arena, "bufs", 2048, BUFS_N, NULL), 0);
-    assert_int_equal(hg_pool_cache_new(&cache, pool, NULL), 0);
+    assert_int_equal(new_pool(&pool, 2048, BUFS_N), 0);
+    assert_int_equal(hg_pool_cache_new(&cache, pool, "test", NULL), 0);
     borrow(HG_FRAME_BYTES_MAX, HG_HEAD_BYTES, 1500); /* 33 buffers */
     while ((kept[n] = hg_pkt_own(cache, &borrowed)))
         n++;
@@ -152,8 +159,8 @@ static void a_copy_does_not_change_with_its_sender(void **state)
     struct hg_owned *owned;
 
     (void)state;
-    assert_int_equal(hg_pool_new(&pool, arena, "bufs", 2048, BUFS_N, NULL), 0);
-    assert_int_equal(hg_pool_cache_new(&cache, pool, NULL), 0);
+    assert_int_equal(new_pool(&pool, 2048, BUFS_N), 0);
+    assert_int_equal(hg_pool_cache_new(&cache, pool, "test", NULL), 0);
     borrow(3000, HG_HEAD_BYTES, 1500);
     owned = hg_pkt_own(cache, &borrowed);
     frame[2999] ^= 1;

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -15,7 +16,9 @@
 
 #include <cmocka.h>
 
-enum { THREADS_N = 4, ROUNDS_N = 30000, BUFS_N = 1500, KEEP_N = 100 };
+#include "base/bits.h"
+
+enum { THREADS_N = 4, ROUNDS_N = 20000, BUFS_N = 2000, KEEP_N = 100 };
 
 static struct hg_pool *pool;
 static _Atomic(void *) mailbox; /* a filled buffer for whoever comes next */
@@ -83,36 +86,116 @@ static void *use(void *arg)
     return NULL;
 }
 
-static void threads_share_a_pool(void **state)
+static void new_pool(struct hg_arena **arena, uint32_t cache_n)
 {
-    const struct hg_arena_options options = {
-        .name = "test", .bytes = 4 << 20, .pages = HG_PAGES_4K};
+    const struct hg_pool_options options = {
+        .name = "bufs", .object_bytes = 100, .n = BUFS_N, .cache_n = cache_n};
+    const struct hg_arena_options memory = {
+        .name = "test", .bytes = hg_pool_bytes(&options), .pages = HG_PAGES_4K};
+
+    assert_int_equal(hg_arena_new(arena, &memory, NULL), 0);
+    assert_int_equal(hg_pool_new(&pool, *arena, &options, NULL), 0);
+}
+
+static void run_users(uint32_t cache_n)
+{
     static struct user users[THREADS_N];
     struct hg_arena *arena;
     void *left;
 
-    (void)state;
-    assert_int_equal(hg_arena_new(&arena, &options, NULL), 0);
-    assert_int_equal(hg_pool_new(&pool, arena, "bufs", HG_POOL_BUF_MIN, BUFS_N, NULL), 0);
+    new_pool(&arena, cache_n);
+    memset(users, 0, sizeof(users));
     for (unsigned i = 0; i < THREADS_N; i++) {
         users[i].id = i + 1;
-        assert_int_equal(hg_pool_cache_new(&users[i].cache, pool, NULL), 0);
+        assert_int_equal(hg_pool_cache_new(&users[i].cache, pool, "user", NULL), 0);
     }
     for (unsigned i = 0; i < THREADS_N; i++)
         assert_int_equal(pthread_create(&users[i].thread, NULL, use, &users[i]), 0);
-    for (unsigned i = 0; i < 1000; i++)
+    for (unsigned i = 0; i < 1000; i++) {
         assert_true(hg_pool_info(pool).n == BUFS_N);
+        (void)hg_pool_stats(pool);
+    }
     for (unsigned i = 0; i < THREADS_N; i++) {
         pthread_join(users[i].thread, NULL);
         assert_int_equal(users[i].wrong, 0);
         assert_int_equal(users[i].refused, 0); /* there are enough, with full caches too */
     }
-    left = atomic_load(&mailbox);
+    left = atomic_exchange(&mailbox, NULL);
     hg_pool_put(users[0].cache, &left, 1);
     assert_int_equal(hg_pool_info(pool).free_n, BUFS_N);
     for (unsigned i = 0; i < THREADS_N; i++)
         hg_pool_cache_free(users[i].cache);
     assert_int_equal(hg_pool_info(pool).free_n, BUFS_N);
+    assert_int_equal(hg_pool_stats(pool).take_n, hg_pool_stats(pool).give_n);
+    hg_pool_free(pool);
+    hg_arena_free(arena);
+}
+
+static void threads_share_a_pool(void **state)
+{
+    (void)state;
+    run_users(0);
+    run_users(2); /* next to nothing is cached: the reserve has it all */
+}
+
+/* Half of the threads have no cache; the others come, take, leave their caches behind, and go. */
+enum { LIVES_N = 40 };
+
+static struct hg_pool_cache *_Atomic left_behind[LIVES_N];
+
+static void *pass_by(void *arg)
+{
+    unsigned life = (unsigned)(uintptr_t)arg;
+    struct hg_pool_cache *cache = NULL;
+    void *bufs[64];
+
+    if (life % 2 == 0 && hg_pool_cache_new(&cache, pool, "passer-by", NULL) != 0)
+        return NULL;
+    for (unsigned round = 0; round < 2000; round++) {
+        uint32_t n = 1 + (round * 7 + life) % HG_ARRAY_N(bufs);
+        bool got =
+            cache != NULL ? hg_pool_take(cache, bufs, n) : hg_pool_take_shared(pool, bufs, n);
+
+        for (uint32_t i = 0; got && i < n; i++)
+            memset(bufs[i], (int)life, 64);
+        if (got && cache != NULL && round % 3 != 0)
+            hg_pool_put(cache, bufs, n);
+        else if (got)
+            hg_pool_put_shared(pool, bufs, n);
+    }
+    atomic_store(&left_behind[life], cache);
+    return NULL;
+}
+
+static void threads_come_and_go(void **state)
+{
+    struct hg_arena *arena;
+    pthread_t thread[4];
+    unsigned freed = 0;
+
+    (void)state;
+    new_pool(&arena, 32);
+    for (unsigned life = 0; life < LIVES_N; life += 4) {
+        for (unsigned i = 0; i < 4; i++)
+            assert_int_equal(
+                pthread_create(&thread[i], NULL, pass_by, (void *)(uintptr_t)(life + i)), 0);
+        for (unsigned i = 0; i < life; i++) { /* those of the dead, while others live */
+            struct hg_pool_cache *cache = atomic_exchange(&left_behind[i], NULL);
+
+            if (cache != NULL) {
+                hg_pool_cache_free(cache);
+                freed++;
+            }
+        }
+        for (unsigned i = 0; i < 4; i++)
+            pthread_join(thread[i], NULL);
+    }
+    for (unsigned i = 0; i < LIVES_N; i++)
+        if (left_behind[i] != NULL)
+            hg_pool_cache_free(left_behind[i]);
+    assert_true(freed > 0);
+    assert_int_equal(hg_pool_info(pool).free_n, BUFS_N);
+    assert_int_equal(hg_pool_stats(pool).take_n, hg_pool_stats(pool).give_n);
     hg_pool_free(pool);
     hg_arena_free(arena);
 }
@@ -121,6 +204,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_share_a_pool),
+        cmocka_unit_test(threads_come_and_go),
     };
 
     return cmocka_run_group_tests_name("pkt/pool_threads", tests, NULL, NULL);

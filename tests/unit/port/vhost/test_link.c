@@ -2,6 +2,7 @@
  * Where connections come from: sockets that are in the way, and peers that are not there yet.
  */
 #include <errno.h>
+#include <event2/event.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>

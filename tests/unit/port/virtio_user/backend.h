@@ -6,6 +6,7 @@
 #define HG_TESTS_UNIT_BACKEND_H
 
 #include <dirent.h>
+#include <event2/event.h>
 #include <setjmp.h>
 #include <stdalign.h>
 #include <stdarg.h>

@@ -1,0 +1,27 @@
+/*
+ * What memory ports have in common: a receive queue that never receives and a transmit queue that swallows.
+ */
+#ifndef HG_PORT_MEMORY_QUEUE_H
+#define HG_PORT_MEMORY_QUEUE_H
+
+#include "port/port.h"
+
+/* HG_TX_*: who does not look at the frames takes them with every request that they carry. */
+enum { HG_MEMORY_OFFLOADS = HG_TX_CSUM | HG_TX_TSO4 | HG_TX_TSO6 | HG_TX_ECN };
+
+/* Makes q the receive queue `index` of the port: one that is not running and receives nothing. */
+void hg_memory_rxq_init(struct hg_rxq *q, struct hg_port *port, unsigned index);
+
+/* Makes q the transmit queue `index` of the port, running: one that swallows what it is given. */
+void hg_memory_txq_init(struct hg_txq *q, struct hg_port *port, unsigned index);
+
+/* Lets hg_port_tx() use the transmit queues 0 to port->queue_n - 1. */
+void hg_memory_start(struct hg_port *port);
+
+/* The bytes of n frames. */
+uint64_t hg_memory_bytes(struct hg_pkt *const *pkts, unsigned n);
+
+/* Counts one call of a transmit queue that has delivered n frames. */
+void hg_memory_count(struct hg_queue_stats *stats, unsigned n, uint64_t bytes);
+
+#endif
