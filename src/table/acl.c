@@ -12,7 +12,7 @@ enum { FAMILIES_N = 2, RULES_DEFAULT = 1024 };
 
 /* The memory of a compiled set: at least the tables of all fields; and usual rules need no more than this. */
 #define BYTES_MIN      (UINT64_C(4) << 20)
-#define BYTES_PER_RULE UINT64_C(1024)
+#define BYTES_PER_RULE UINT64_C(2048)
 #define BYTES_MAX      (UINT64_C(1) << 40)
 
 typedef void search_fn(const struct acl_set *set, const uint8_t *keys, uint32_t *data, unsigned n);
@@ -97,20 +97,20 @@ int hg_acl_new(struct hg_acl **acl, struct hg_arena *arena, const struct hg_acl_
         return hg_err_set(err, ENOMEM,
                           "the arena has no room for the %llu bytes of the classifier '%s'",
                           (unsigned long long)all.bytes, settled.name);
-    made = acl_take(&all, sizeof(*made));
-    made->order = acl_take(&all, settled.rules_max * sizeof(uint32_t));
-    made->index = acl_take(&all, settled.rules_max * sizeof(uint32_t));
+    made = hg_acl_take(&all, sizeof(*made));
+    made->order = hg_acl_take(&all, settled.rules_max * sizeof(uint32_t));
+    made->index = hg_acl_take(&all, settled.rules_max * sizeof(uint32_t));
     for (unsigned i = 0; i < 2; i++)
         made->region[i] =
-            (struct acl_region){acl_take(&all, settled.memory_bytes), settled.memory_bytes, 0};
-    made->work =
-        (struct acl_region){acl_take(&all, 2 * settled.memory_bytes), 2 * settled.memory_bytes, 0};
+            (struct acl_region){hg_acl_take(&all, settled.memory_bytes), settled.memory_bytes, 0};
+    made->work = (struct acl_region){hg_acl_take(&all, 2 * settled.memory_bytes),
+                                     2 * settled.memory_bytes, 0};
     made->rules_max = settled.rules_max;
     made->memory_bytes = settled.memory_bytes;
-    made->search = acl_search_plain;
+    made->search = hg_acl_search_plain;
 #if defined(__x86_64__)
-    if (acl_has_avx512())
-        made->search = acl_search_avx512;
+    if (hg_acl_has_avx512())
+        made->search = hg_acl_search_avx512;
 #endif
     if ((rc = hg_acl_set(made, NULL, 0, err)) < 0)
         return rc;
@@ -152,8 +152,9 @@ static int compile_family(struct hg_acl *acl, struct snapshot *snapshot, uint8_t
         if (of == family || of == HG_ACL_ANY)
             acl->index[family_n++] = acl->order[i];
     }
-    return acl_compile(&snapshot->set[is_ip4 ? 0 : 1], is_ip4 ? &acl_layout4 : &acl_layout6, rules,
-                       acl->index, family_n, &acl->region[acl->next], &acl->work, err);
+    return hg_acl_compile(&snapshot->set[is_ip4 ? 0 : 1],
+                          is_ip4 ? &hg_acl_layout4 : &hg_acl_layout6, rules, acl->index, family_n,
+                          &acl->region[acl->next], &acl->work, err);
 }
 
 int hg_acl_set(struct hg_acl *acl, const struct hg_acl_rule *rules, uint32_t n, struct hg_err *err)
@@ -165,11 +166,11 @@ int hg_acl_set(struct hg_acl *acl, const struct hg_acl_rule *rules, uint32_t n, 
     if (n > acl->rules_max)
         return hg_err_set(err, E2BIG, "%u rules are more than rules_max, %u", n, acl->rules_max);
     for (uint32_t i = 0; i < n; i++)
-        if ((rc = acl_check_rule(&rules[i], i, err)) < 0)
+        if ((rc = hg_acl_check_rule(&rules[i], i, err)) < 0)
             return rc;
     rank_rules(acl, rules, n);
     region->used = 0;
-    snapshot = acl_take(region, sizeof(*snapshot));
+    snapshot = hg_acl_take(region, sizeof(*snapshot));
     if ((rc = compile_family(acl, snapshot, HG_ACL_IP4, rules, n, err)) < 0 ||
         (rc = compile_family(acl, snapshot, HG_ACL_IP6, rules, n, err)) < 0)
         return rc;

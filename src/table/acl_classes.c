@@ -3,22 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool acl_scratch_take(struct acl_scratch *scratch, struct acl_region *region, uint32_t lines_n,
-                      uint32_t rules_n)
+bool hg_acl_scratch_take(struct acl_scratch *scratch, struct acl_region *region, uint32_t lines_n,
+                         uint32_t rules_n)
 {
     uint32_t **by_number[] = {&scratch->class, &scratch->size, &scratch->count, &scratch->split,
                               &scratch->touched};
 
     for (unsigned i = 0; i < HG_ARRAY_N(by_number); i++)
-        if ((*by_number[i] = acl_take(region, ACL_NUMBERS * sizeof(uint32_t))) == NULL)
+        if ((*by_number[i] = hg_acl_take(region, ACL_NUMBERS * sizeof(uint32_t))) == NULL)
             return false;
-    scratch->bits = acl_take(region, lines_n * sizeof(struct acl_line));
-    scratch->base = acl_take(region, lines_n * sizeof(struct acl_line));
-    scratch->use = acl_take(region, rules_n * sizeof(struct acl_use));
+    scratch->bits = hg_acl_take(region, lines_n * sizeof(struct acl_line));
+    scratch->base = hg_acl_take(region, lines_n * sizeof(struct acl_line));
+    scratch->use = hg_acl_take(region, rules_n * sizeof(struct acl_use));
     return scratch->bits != NULL && scratch->base != NULL && scratch->use != NULL;
 }
 
-bool acl_cond_is_any(struct acl_cond cond, bool is_range)
+bool hg_acl_cond_is_any(struct acl_cond cond, bool is_range)
 {
     return is_range ? cond.a == 0 && cond.b == UINT16_MAX : cond.b == 0;
 }
@@ -45,12 +45,12 @@ static int compare_uses(const void *a, const void *b)
     return x->position < y->position ? -1 : 1;
 }
 
-bool acl_uses_sort(struct acl_scratch *scratch, uint32_t n, bool is_range)
+bool hg_acl_uses_sort(struct acl_scratch *scratch, uint32_t n, bool is_range)
 {
     bool any_condition = false;
 
     for (uint32_t i = 0; i < n; i++)
-        any_condition |= !acl_cond_is_any(scratch->use[i].cond, is_range);
+        any_condition |= !hg_acl_cond_is_any(scratch->use[i].cond, is_range);
     if (any_condition)
         qsort(scratch->use, n, sizeof(*scratch->use), compare_uses);
     return any_condition;
@@ -146,7 +146,7 @@ static void find_base(struct acl_scratch *scratch, uint32_t lines_n, uint32_t n,
 {
     memset(scratch->base, 0, lines_n * sizeof(*scratch->base));
     for (uint32_t i = 0; i < n; i++)
-        if (acl_cond_is_any(scratch->use[i].cond, is_range))
+        if (hg_acl_cond_is_any(scratch->use[i].cond, is_range))
             set_bit(scratch->base, scratch->use[i].position);
 }
 
@@ -157,20 +157,20 @@ static uint32_t list_conds(struct acl_scratch *scratch, uint32_t n, bool is_rang
 
     for (uint32_t i = 0, end; i < n; i = end) {
         end = next_cond(scratch->use, i, n);
-        if (!acl_cond_is_any(scratch->use[i].cond, is_range))
+        if (!hg_acl_cond_is_any(scratch->use[i].cond, is_range))
             scratch->touched[cond_n++] = i;
     }
     return cond_n;
 }
 
-bool acl_classify(struct acl_work *work, struct acl_scratch *scratch, uint32_t n, bool is_range,
-                  struct acl_rows *rows)
+bool hg_acl_classify(struct acl_work *work, struct acl_scratch *scratch, uint32_t n, bool is_range,
+                     struct acl_rows *rows)
 {
     uint32_t class_n = is_range ? cut_ranges(scratch, n) : split_masks(scratch, n);
     uint32_t *final = scratch->split;
     uint32_t cond_n;
 
-    if (!acl_rows_begin(work, rows, class_n))
+    if (!hg_acl_rows_begin(work, rows, class_n))
         return false;
     memset(final, 0xff, class_n * sizeof(*final));
     find_base(scratch, work->lines_n, n, is_range);
@@ -189,13 +189,13 @@ bool acl_classify(struct acl_work *work, struct acl_scratch *scratch, uint32_t n
                 for (; use < n && cond_number(scratch->use[use].cond) == cond_number(cond); use++)
                     set_bit(scratch->bits, scratch->use[use].position);
             }
-            final[*class] = acl_rows_add(work, rows, scratch->bits);
+            final[*class] = hg_acl_rows_add(work, rows, scratch->bits);
             if (final[*class] == UINT32_MAX)
                 return false;
         }
         *class = final[*class];
     }
-    acl_rows_end(work, rows);
+    hg_acl_rows_end(work, rows);
     return true;
 }
 
@@ -211,7 +211,7 @@ static bool is_constant(const uint32_t *block)
 
 static uint16_t *take_table(struct acl_region *out, uint32_t n)
 {
-    return acl_take(out, n * sizeof(uint16_t) + ACL_TABLE_PAD);
+    return hg_acl_take(out, n * sizeof(uint16_t) + ACL_TABLE_PAD);
 }
 
 /* A table by one byte: the classes of 256 numbers that lie `step` apart. */
@@ -246,9 +246,9 @@ static unsigned find_blocks(const uint32_t *class, uint16_t from[BLOCK])
     return n;
 }
 
-bool acl_field_tables(struct acl_field *field, const uint32_t *class, struct acl_region *out)
+bool hg_acl_field_tables(struct acl_field *field, const uint32_t *class, struct acl_region *out)
 {
-    uint16_t from[BLOCK];
+    uint16_t from[BLOCK] = {0};
     unsigned block_n = find_blocks(class, from);
     bool all_constant = true;
     uint16_t *first, *second;

@@ -27,21 +27,21 @@ struct acl_scratch {
 };
 
 /* false: no room. */
-bool acl_scratch_take(struct acl_scratch *scratch, struct acl_region *region, uint32_t lines_n,
-                      uint32_t rules_n);
+bool hg_acl_scratch_take(struct acl_scratch *scratch, struct acl_region *region, uint32_t lines_n,
+                         uint32_t rules_n);
 
 /* Whether every number is allowed. */
-bool acl_cond_is_any(struct acl_cond cond, bool is_range);
+bool hg_acl_cond_is_any(struct acl_cond cond, bool is_range);
 
 /* Sorts scratch->use[0 .. n) and returns whether any of them is a condition at all. */
-bool acl_uses_sort(struct acl_scratch *scratch, uint32_t n, bool is_range);
+bool hg_acl_uses_sort(struct acl_scratch *scratch, uint32_t n, bool is_range);
 
 /* Makes the classes of a field, whose sorted uses are in the scratch: rows, and scratch->class of each number.
  * false: no room. */
-bool acl_classify(struct acl_work *work, struct acl_scratch *scratch, uint32_t n, bool is_range,
-                  struct acl_rows *rows);
+bool hg_acl_classify(struct acl_work *work, struct acl_scratch *scratch, uint32_t n, bool is_range,
+                     struct acl_rows *rows);
 
 /* Turns scratch->class into the tables of the field. false: no room in `out`. */
-bool acl_field_tables(struct acl_field *field, const uint32_t *class, struct acl_region *out);
+bool hg_acl_field_tables(struct acl_field *field, const uint32_t *class, struct acl_region *out);
 
 #endif

@@ -84,7 +84,7 @@ static uint64_t place_key(const struct hg_acl_rule *rule)
 static void place_rules(struct compilation *c, struct place *place)
 {
     uint32_t lines_n = c->work.lines_n;
-    struct place line[ACL_LINES_MAX];
+    struct place line[ACL_LINES_MAX] = {{0, 0}};
 
     for (uint32_t i = 0; i < c->n; i++)
         place[i] = (struct place){lines_n > 1 ? place_key(&c->rules[c->index[i]]) : 0, i};
@@ -122,15 +122,15 @@ static bool compile_field(struct compilation *c, unsigned f)
     for (uint32_t i = 0; i < c->n; i++) {
         struct acl_use *use = &c->scratch.use[i];
 
-        use->cond = acl_cond_of(&c->rules[c->index[i]], c->layout, f);
+        use->cond = hg_acl_cond_of(&c->rules[c->index[i]], c->layout, f);
         use->position = c->position[i];
     }
-    if (!acl_uses_sort(&c->scratch, c->n, is_range))
+    if (!hg_acl_uses_sort(&c->scratch, c->n, is_range))
         return true;
     set->field[set->fields_n].first_byte = c->layout->field[f].first_byte;
     set->field[set->fields_n].second_byte = c->layout->field[f].second_byte;
-    if (!acl_classify(&c->work, &c->scratch, c->n, is_range, &open->rows) ||
-        !acl_field_tables(&set->field[set->fields_n], c->scratch.class, c->out))
+    if (!hg_acl_classify(&c->work, &c->scratch, c->n, is_range, &open->rows) ||
+        !hg_acl_field_tables(&set->field[set->fields_n], c->scratch.class, c->out))
         return false;
     open->slot = set->fields_n++;
     open->part = f >= 2 * addr_fields ? PART_REST : f < addr_fields ? PART_SRC : PART_DST;
@@ -144,15 +144,15 @@ static bool fill_merge(struct compilation *c, uint16_t *table, const struct acl_
 {
     bool is_last = c->open_n == 2;
 
-    if (!is_last && !acl_rows_begin(&c->work, both, ACL_CLASSES_MAX))
+    if (!is_last && !hg_acl_rows_begin(&c->work, both, ACL_CLASSES_MAX))
         return false;
     for (uint32_t i = 0; i < a->n; i++) {
         const uint32_t *row_a = acl_rows_get(&c->work, a, i);
 
         for (uint32_t j = 0; j < b->n; j++) {
             const uint32_t *row_b = acl_rows_get(&c->work, b, j);
-            uint32_t class = is_last ? acl_best_of(&c->work, c->rank, row_a, row_b)
-                                     : acl_rows_add_and(&c->work, both, row_a, row_b);
+            uint32_t class = is_last ? hg_acl_best_of(&c->work, c->rank, row_a, row_b)
+                                     : hg_acl_rows_add_and(&c->work, both, row_a, row_b);
 
             if (class == UINT32_MAX)
                 return false;
@@ -160,7 +160,7 @@ static bool fill_merge(struct compilation *c, uint16_t *table, const struct acl_
         }
     }
     if (!is_last)
-        acl_rows_end(&c->work, both);
+        hg_acl_rows_end(&c->work, both);
     return true;
 }
 
@@ -172,7 +172,7 @@ static bool merge(struct compilation *c, unsigned a, unsigned b)
     struct acl_region out_before = *c->out;
     struct acl_region work_before = *c->work.region;
     struct acl_rows both = {NULL, 0, 0};
-    uint16_t *table = acl_take(c->out, cells * sizeof(*table) + ACL_TABLE_PAD);
+    uint16_t *table = hg_acl_take(c->out, cells * sizeof(*table) + ACL_TABLE_PAD);
 
     if (table == NULL || !fill_merge(c, table, &c->open[a].rows, &c->open[b].rows, &both)) {
         *c->out = out_before;
@@ -230,13 +230,13 @@ static bool finish_with_classes(struct compilation *c)
     }
     if (c->set->merges_n > 0)
         return true;
-    data = acl_take(c->out, rows->n * sizeof(*data));
+    data = hg_acl_take(c->out, rows->n * sizeof(*data));
     if (data == NULL)
         return false;
     for (uint32_t i = 0; i < rows->n; i++) {
         const uint32_t *row = acl_rows_get(&c->work, rows, i);
 
-        data[i] = c->data[acl_best_of(&c->work, c->rank, row, row)];
+        data[i] = c->data[hg_acl_best_of(&c->work, c->rank, row, row)];
     }
     c->set->data = data;
     return true;
@@ -247,7 +247,7 @@ static bool finish_with_rows(struct compilation *c)
 {
     struct acl_set *set = c->set;
     const struct acl_work *work = &c->work;
-    uint32_t *number = acl_take(work->region, work->lines.n * sizeof(*number));
+    uint32_t *number = hg_acl_take(work->region, work->lines.n * sizeof(*number));
     uint32_t line_n = 1;
     struct acl_line *line;
 
@@ -256,7 +256,7 @@ static bool finish_with_rows(struct compilation *c)
     memset(number, 0, work->lines.n * sizeof(*number));
     for (unsigned l = 0; l < c->open_n; l++) {
         uint64_t row_words = (uint64_t)c->open[l].rows.n * work->row_words;
-        uint32_t *row = acl_take(c->out, row_words * sizeof(*row));
+        uint32_t *row = hg_acl_take(c->out, row_words * sizeof(*row));
 
         if (row == NULL)
             return false;
@@ -272,7 +272,7 @@ static bool finish_with_rows(struct compilation *c)
         }
         set->left[l] = (struct acl_left){.row = row, .slot = c->open[l].slot};
     }
-    line = acl_take(c->out, line_n * sizeof(*line));
+    line = hg_acl_take(c->out, line_n * sizeof(*line));
     if (line == NULL)
         return false;
     memset(&line[0], 0, sizeof(*line));
@@ -290,15 +290,15 @@ static bool compile(struct compilation *c, struct acl_region *work_region)
 {
     uint32_t lines_n = (c->n + ACL_LINE_BITS - 1) / ACL_LINE_BITS;
     uint32_t positions_n = lines_n * ACL_LINE_BITS;
-    struct place *place = acl_take(work_region, c->n * sizeof(*place));
+    struct place *place = hg_acl_take(work_region, c->n * sizeof(*place));
 
-    c->position = acl_take(work_region, c->n * sizeof(*c->position));
+    c->position = hg_acl_take(work_region, c->n * sizeof(*c->position));
     c->set->no_rule = positions_n;
-    c->rank = acl_take(c->out, (positions_n + 1) * sizeof(*c->rank));
-    c->data = acl_take(c->out, (positions_n + 1) * sizeof(*c->data));
+    c->rank = hg_acl_take(c->out, (positions_n + 1) * sizeof(*c->rank));
+    c->data = hg_acl_take(c->out, (positions_n + 1) * sizeof(*c->data));
     if (place == NULL || c->position == NULL || c->rank == NULL || c->data == NULL ||
-        !acl_scratch_take(&c->scratch, work_region, lines_n, c->n) ||
-        !acl_work_begin(&c->work, work_region, lines_n))
+        !hg_acl_scratch_take(&c->scratch, work_region, lines_n, c->n) ||
+        !hg_acl_work_begin(&c->work, work_region, lines_n))
         return false;
     place_rules(c, place);
     c->set->key_bytes = c->layout->key_bytes;
@@ -311,9 +311,9 @@ static bool compile(struct compilation *c, struct acl_region *work_region)
     return c->open_n > 1 ? finish_with_rows(c) : finish_with_classes(c);
 }
 
-int acl_compile(struct acl_set *set, const struct acl_layout *layout,
-                const struct hg_acl_rule *rules, const uint32_t *index, uint32_t n,
-                struct acl_region *out, struct acl_region *work, struct hg_err *err)
+int hg_acl_compile(struct acl_set *set, const struct acl_layout *layout,
+                   const struct hg_acl_rule *rules, const uint32_t *index, uint32_t n,
+                   struct acl_region *out, struct acl_region *work, struct hg_err *err)
 {
     struct compilation c = {
         .set = set, .layout = layout, .rules = rules, .index = index, .n = n, .out = out};
@@ -328,6 +328,6 @@ int acl_compile(struct acl_set *set, const struct acl_layout *layout,
             err, ENOSPC,
             "%u rules for IPv%d do not fit into the classifier's memory when compiled: it needs "
             "a larger memory_bytes, or rules that overlap less",
-            n, layout == &acl_layout4 ? 4 : 6);
+            n, layout == &hg_acl_layout4 ? 4 : 6);
     return 0;
 }

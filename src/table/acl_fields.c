@@ -9,7 +9,7 @@
 enum kind { SRC, DST, SRC_PORT, DST_PORT, PROTO_FLAGS, VLAN };
 
 /* Bytes of struct hg_acl_key4, which holds numbers in host (little-endian) order. */
-const struct acl_layout acl_layout4 = {
+const struct acl_layout hg_acl_layout4 = {
     .key_bytes = sizeof(struct hg_acl_key4),
     .fields_n = ACL_FIELDS4,
     .field = {{3, 2, false},
@@ -23,7 +23,7 @@ const struct acl_layout acl_layout4 = {
 };
 
 /* Bytes of struct hg_acl_key6: addresses as on the wire. */
-const struct acl_layout acl_layout6 = {
+const struct acl_layout hg_acl_layout6 = {
     .key_bytes = sizeof(struct hg_acl_key6),
     .fields_n = ACL_FIELDS6,
     .field = {{0, 1, false},   {2, 3, false},   {4, 5, false},   {6, 7, false},   {8, 9, false},
@@ -42,8 +42,8 @@ static uint16_t pair(uint8_t first, uint8_t second)
     return (uint16_t)(first << 8 | second);
 }
 
-struct acl_cond acl_cond_of(const struct hg_acl_rule *rule, const struct acl_layout *layout,
-                            unsigned field)
+struct acl_cond hg_acl_cond_of(const struct hg_acl_rule *rule, const struct acl_layout *layout,
+                               unsigned field)
 {
     unsigned addr_fields = (layout->fields_n - 4u) / 2;
     const struct hg_acl_addr *addr = field < addr_fields ? &rule->src : &rule->dst;
@@ -111,7 +111,7 @@ static int check_bits(unsigned bits, unsigned mask, const char *which, uint32_t 
     return 0;
 }
 
-int acl_check_rule(const struct hg_acl_rule *rule, uint32_t number, struct hg_err *err)
+int hg_acl_check_rule(const struct hg_acl_rule *rule, uint32_t number, struct hg_err *err)
 {
     int rc;
 

@@ -112,11 +112,13 @@ static inline uint64_t acl_row_lines(const uint32_t *row)
     return row[0] | (uint64_t)row[1] << 32;
 }
 
-/* Looks up n <= ACL_BURST keys. The plain one runs everywhere, the other where acl_has_avx512(). */
-void acl_search_plain(const struct acl_set *set, const uint8_t *keys, uint32_t *data, unsigned n);
+/* Looks up n <= ACL_BURST keys. The plain one runs everywhere, the other where hg_acl_has_avx512(). */
+void hg_acl_search_plain(const struct acl_set *set, const uint8_t *keys, uint32_t *data,
+                         unsigned n);
 #if defined(__x86_64__)
-bool acl_has_avx512(void);
-void acl_search_avx512(const struct acl_set *set, const uint8_t *keys, uint32_t *data, unsigned n);
+bool hg_acl_has_avx512(void);
+void hg_acl_search_avx512(const struct acl_set *set, const uint8_t *keys, uint32_t *data,
+                          unsigned n);
 #endif
 
 /* Memory that is handed out from the front; what was taken last can be given back by restoring `used`. */
@@ -127,7 +129,7 @@ struct acl_region {
 };
 
 /* At a multiple of 64, not zeroed; NULL where there is no room. */
-void *acl_take(struct acl_region *region, uint64_t bytes);
+void *hg_acl_take(struct acl_region *region, uint64_t bytes);
 
 /* A field of a key, before compilation: which numbers a rule allows there. */
 struct acl_cond {
@@ -147,21 +149,21 @@ struct acl_layout {
     } field[ACL_FIELDS_MAX];
 };
 
-extern const struct acl_layout acl_layout4, acl_layout6;
+extern const struct acl_layout hg_acl_layout4, hg_acl_layout6;
 
 /* What the rule allows in a field of the layout. */
-struct acl_cond acl_cond_of(const struct hg_acl_rule *rule, const struct acl_layout *layout,
-                            unsigned field);
+struct acl_cond hg_acl_cond_of(const struct hg_acl_rule *rule, const struct acl_layout *layout,
+                               unsigned field);
 
 /* 0, or -EINVAL with the reason in *err. */
-int acl_check_rule(const struct hg_acl_rule *rule, uint32_t number, struct hg_err *err);
+int hg_acl_check_rule(const struct hg_acl_rule *rule, uint32_t number, struct hg_err *err);
 
 /*
  * Compiles the n rules `rules[index[i]]`, given from the best to the worst, into *set, whose tables come from
  * `out`; `work` is scratch memory and left as it was. Returns 0, or -ENOSPC with *err.
  */
-int acl_compile(struct acl_set *set, const struct acl_layout *layout,
-                const struct hg_acl_rule *rules, const uint32_t *index, uint32_t n,
-                struct acl_region *out, struct acl_region *work, struct hg_err *err);
+int hg_acl_compile(struct acl_set *set, const struct acl_layout *layout,
+                   const struct hg_acl_rule *rules, const uint32_t *index, uint32_t n,
+                   struct acl_region *out, struct acl_region *work, struct hg_err *err);
 
 #endif

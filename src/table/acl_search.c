@@ -45,7 +45,7 @@ static unsigned first_in_line(const struct acl_set *set, const struct acl_rounds
     return ACL_LINE_BITS;
 }
 
-void acl_search_plain(const struct acl_set *set, const uint8_t *keys, uint32_t *data, unsigned n)
+void hg_acl_search_plain(const struct acl_set *set, const uint8_t *keys, uint32_t *data, unsigned n)
 {
     struct acl_classes classes;
 

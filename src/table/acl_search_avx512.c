@@ -14,7 +14,7 @@ enum { LANES = 16 };
 
 #define AVX512 __attribute__((target("avx512f")))
 
-bool acl_has_avx512(void)
+bool hg_acl_has_avx512(void)
 {
     return __builtin_cpu_supports("avx512f") != 0;
 }
@@ -83,13 +83,13 @@ first_in_line(const struct acl_set *set, const struct acl_rounds *rounds, unsign
            (unsigned)(words != 0 ? __builtin_ctzll(word | UINT64_C(1) << 63) : 0);
 }
 
-AVX512 void acl_search_avx512(const struct acl_set *set, const uint8_t *keys, uint32_t *data,
-                              unsigned n)
+AVX512 void hg_acl_search_avx512(const struct acl_set *set, const uint8_t *keys, uint32_t *data,
+                                 unsigned n)
 {
     struct acl_classes classes;
 
     if (set->left_n == 0 || n < LANES / 2) {
-        acl_search_plain(set, keys, data, n);
+        hg_acl_search_plain(set, keys, data, n);
         return;
     }
     for (unsigned at = 0; at < n; at += LANES)

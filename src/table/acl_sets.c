@@ -5,7 +5,7 @@
 #define NO_ROOM UINT32_MAX
 #define END     UINT32_MAX
 
-void *acl_take(struct acl_region *region, uint64_t bytes)
+void *hg_acl_take(struct acl_region *region, uint64_t bytes)
 {
     uint64_t at = hg_round_up(region->used, HG_CACHE_LINE_BYTES);
 
@@ -28,7 +28,7 @@ static void clear(uint32_t *bucket)
     memset(bucket, 0xff, ACL_BUCKETS * sizeof(*bucket));
 }
 
-bool acl_work_begin(struct acl_work *work, struct acl_region *region, uint32_t lines_n)
+bool hg_acl_work_begin(struct acl_work *work, struct acl_region *region, uint32_t lines_n)
 {
     struct acl_lines *lines = &work->lines;
     uint64_t room;
@@ -36,15 +36,15 @@ bool acl_work_begin(struct acl_work *work, struct acl_region *region, uint32_t l
     work->region = region;
     work->lines_n = lines_n;
     work->row_words = (lines_n + 2 + 1) / 2 * 2;
-    work->chain = acl_take(region, ACL_CLASSES_MAX * sizeof(uint32_t));
-    work->bucket = acl_take(region, ACL_BUCKETS * sizeof(uint32_t));
-    lines->bucket = acl_take(region, ACL_BUCKETS * sizeof(uint32_t));
+    work->chain = hg_acl_take(region, ACL_CLASSES_MAX * sizeof(uint32_t));
+    work->bucket = hg_acl_take(region, ACL_BUCKETS * sizeof(uint32_t));
+    lines->bucket = hg_acl_take(region, ACL_BUCKETS * sizeof(uint32_t));
     if (work->chain == NULL || work->bucket == NULL || lines->bucket == NULL)
         return false;
     room = (region->bytes - region->used) / 2 / (sizeof(struct acl_line) + sizeof(uint32_t));
     lines->max = (uint32_t)hg_min_u64(room, UINT32_MAX / 2);
-    lines->line = acl_take(region, lines->max * sizeof(struct acl_line));
-    lines->chain = acl_take(region, lines->max * sizeof(uint32_t));
+    lines->line = hg_acl_take(region, lines->max * sizeof(struct acl_line));
+    lines->chain = hg_acl_take(region, lines->max * sizeof(uint32_t));
     if (lines->max == 0 || lines->line == NULL || lines->chain == NULL)
         return false;
     clear(lines->bucket);
@@ -84,13 +84,13 @@ static uint32_t add_line(struct acl_lines *lines, const struct acl_line *line)
     return lines->n++;
 }
 
-bool acl_rows_begin(struct acl_work *work, struct acl_rows *rows, uint32_t max)
+bool hg_acl_rows_begin(struct acl_work *work, struct acl_rows *rows, uint32_t max)
 {
     uint64_t row_bytes = work->row_words * sizeof(uint32_t);
     uint64_t room;
 
     rows->n = 0;
-    rows->row = acl_take(work->region, 0);
+    rows->row = hg_acl_take(work->region, 0);
     if (rows->row == NULL)
         return false;
     room = (work->region->base + work->region->bytes - (uint8_t *)rows->row) / row_bytes;
@@ -100,7 +100,7 @@ bool acl_rows_begin(struct acl_work *work, struct acl_rows *rows, uint32_t max)
     return rows->max > 0;
 }
 
-void acl_rows_end(struct acl_work *work, const struct acl_rows *rows)
+void hg_acl_rows_end(struct acl_work *work, const struct acl_rows *rows)
 {
     uint64_t row_bytes = work->row_words * sizeof(uint32_t);
 
@@ -143,7 +143,7 @@ static void set_line(uint32_t *row, uint32_t i, uint32_t line)
     row[2 + i] = line;
 }
 
-uint32_t acl_rows_add(struct acl_work *work, struct acl_rows *rows, const struct acl_line *bits)
+uint32_t hg_acl_rows_add(struct acl_work *work, struct acl_rows *rows, const struct acl_line *bits)
 {
     uint32_t *row = open_row(work, rows);
 
@@ -168,8 +168,8 @@ static struct acl_line and_lines(const struct acl_lines *lines, uint32_t a, uint
     return both;
 }
 
-uint32_t acl_rows_add_and(struct acl_work *work, struct acl_rows *rows, const uint32_t *a,
-                          const uint32_t *b)
+uint32_t hg_acl_rows_add_and(struct acl_work *work, struct acl_rows *rows, const uint32_t *a,
+                             const uint32_t *b)
 {
     uint32_t *row = open_row(work, rows);
 
@@ -191,8 +191,8 @@ uint32_t acl_rows_add_and(struct acl_work *work, struct acl_rows *rows, const ui
     return settle(work, rows);
 }
 
-uint32_t acl_best_of(const struct acl_work *work, const uint32_t *rank, const uint32_t *a,
-                     const uint32_t *b)
+uint32_t hg_acl_best_of(const struct acl_work *work, const uint32_t *rank, const uint32_t *a,
+                        const uint32_t *b)
 {
     uint32_t best = 0;
 

@@ -35,23 +35,23 @@ struct acl_work {
 };
 
 /* Takes the work's own memory: half of what the region has left is for lines. false: there is not enough. */
-bool acl_work_begin(struct acl_work *work, struct acl_region *region, uint32_t lines_n);
+bool hg_acl_work_begin(struct acl_work *work, struct acl_region *region, uint32_t lines_n);
 
-/* Starts the rows of a slot, up to max of them, in the region's last allocation, which acl_rows_end() cuts to
+/* Starts the rows of a slot, up to max of them, in the region's last allocation, which hg_acl_rows_end() cuts to
  * size. One slot at a time. */
-bool acl_rows_begin(struct acl_work *work, struct acl_rows *rows, uint32_t max);
-void acl_rows_end(struct acl_work *work, const struct acl_rows *rows);
+bool hg_acl_rows_begin(struct acl_work *work, struct acl_rows *rows, uint32_t max);
+void hg_acl_rows_end(struct acl_work *work, const struct acl_rows *rows);
 
 /* The number of the row for this set: lines_n lines of bits. UINT32_MAX where there is no room. */
-uint32_t acl_rows_add(struct acl_work *work, struct acl_rows *rows, const struct acl_line *bits);
+uint32_t hg_acl_rows_add(struct acl_work *work, struct acl_rows *rows, const struct acl_line *bits);
 
 /* The number in `rows` of the intersection of two rows of other slots. UINT32_MAX likewise. */
-uint32_t acl_rows_add_and(struct acl_work *work, struct acl_rows *rows, const uint32_t *a,
-                          const uint32_t *b);
+uint32_t hg_acl_rows_add_and(struct acl_work *work, struct acl_rows *rows, const uint32_t *a,
+                             const uint32_t *b);
 
 /* The best rule in the intersection, as position + 1; 0: none. */
-uint32_t acl_best_of(const struct acl_work *work, const uint32_t *rank, const uint32_t *a,
-                     const uint32_t *b);
+uint32_t hg_acl_best_of(const struct acl_work *work, const uint32_t *rank, const uint32_t *a,
+                        const uint32_t *b);
 
 static inline const uint32_t *acl_rows_get(const struct acl_work *work, const struct acl_rows *rows,
                                            uint32_t class)

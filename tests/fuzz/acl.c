@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { RULES_MAX = 64, KEYS_N = 48 };
+enum { SETS_MAX = 3, RULES_MAX = 64, KEYS_N = 48 };
 
 struct input {
     const uint8_t *data;
@@ -30,7 +30,8 @@ static uint8_t next_byte(void *ctx)
 static struct hg_acl *get_acl(void)
 {
     struct hg_acl_options options = {.rules_max = RULES_MAX};
-    struct hg_arena_options of = {"fuzz", hg_acl_arena_bytes(&options), HG_PAGES_4K};
+    struct hg_arena_options of = {
+        .name = "fuzz", .bytes = hg_acl_arena_bytes(&options), .pages = HG_PAGES_4K};
     static struct hg_arena *arena; /* for all inputs */
     static struct hg_acl *acl;
 
@@ -76,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t in_force_n = 0;
 
     hg_acl_set(acl, NULL, 0, NULL);
-    while (input.size > 0) {
+    for (unsigned sets_n = 0; sets_n < SETS_MAX && input.size > 0; sets_n++) {
         struct hg_acl_rule rules[RULES_MAX];
         uint32_t n = draw(&source) % (RULES_MAX + 1);
 

@@ -21,7 +21,8 @@ static struct hg_acl *acl;
 static int begin(void **state)
 {
     struct hg_acl_options options = {.rules_max = RULES_MAX, .memory_bytes = UINT64_C(48) << 20};
-    struct hg_arena_options of = {"test", hg_acl_arena_bytes(&options), HG_PAGES_4K};
+    struct hg_arena_options of = {
+        .name = "test", .bytes = hg_acl_arena_bytes(&options), .pages = HG_PAGES_4K};
 
     (void)state;
     return hg_arena_new(&arena, &of, NULL) < 0 || hg_acl_new(&acl, arena, &options, NULL) < 0;
@@ -218,7 +219,8 @@ static uint8_t next_random(void *ctx)
 static void a_hostile_set_is_refused_or_right(void **state)
 {
     struct hg_acl_options options = {.rules_max = HG_ACL_RULES_MAX};
-    struct hg_arena_options of = {"test", hg_acl_arena_bytes(&options), HG_PAGES_4K};
+    struct hg_arena_options of = {
+        .name = "test", .bytes = hg_acl_arena_bytes(&options), .pages = HG_PAGES_4K};
     struct hg_acl_rule *rules = calloc(HG_ACL_RULES_MAX, sizeof(*rules));
     uint64_t seed = 5;
     struct source source = {next_random, &seed};

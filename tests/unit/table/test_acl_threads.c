@@ -71,7 +71,8 @@ static void replace(uint32_t generation)
 static void no_burst_sees_two_sets(void **state)
 {
     struct hg_acl_options options = {.rules_max = RULES_N, .memory_bytes = UINT64_C(16) << 20};
-    struct hg_arena_options of = {"test", hg_acl_arena_bytes(&options), HG_PAGES_4K};
+    struct hg_arena_options of = {
+        .name = "test", .bytes = hg_acl_arena_bytes(&options), .pages = HG_PAGES_4K};
     pthread_t thread[READERS_N];
     struct hg_arena *arena;
 
