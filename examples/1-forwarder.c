@@ -8,9 +8,8 @@
  *
  *     1-forwarder vhost-user:socket=/tmp/a.sock vhost-user:socket=/tmp/b.sock
  */
+#include <headgate/headgate.h>
 #include <stdio.h>
-
-#include "program/program.h"
 
 int main(int argc, char **argv)
 {
@@ -37,7 +36,8 @@ int main(int argc, char **argv)
 
     if (rc < 0)
         fprintf(stderr, "forwarder: %s\n", err.text);
-    hg_program_report(program, stdout);
+    else
+        hg_program_report(program, stdout);
     hg_program_free(program);
     return rc < 0;
 }

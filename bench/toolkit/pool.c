@@ -214,6 +214,21 @@ static void make_pool(struct hg_arena **arena)
         die(err.text);
 }
 
+/* A or A,B. Returns how many; 0 for anything else. */
+static unsigned read_cpus(const char *list)
+{
+    unsigned n = 0;
+    char *end;
+
+    do {
+        cpus[n++] = (int)strtol(list, &end, 10);
+        if (end == list)
+            return 0;
+        list = end + 1;
+    } while (*end == ',' && n < CORES_MAX);
+    return *end == '\0' ? n : 0;
+}
+
 static unsigned read_options(int argc, char **argv)
 {
     unsigned core_n = CORES_MAX;
@@ -223,11 +238,11 @@ static unsigned read_options(int argc, char **argv)
         if (strcmp(argv[i], "--quick") == 0)
             cell_cycles = 1;
         else if (strcmp(argv[i], "--cpus") == 0 && i + 1 < argc)
-            core_n = (unsigned)sscanf(argv[++i], "%d,%d", &cpus[0], &cpus[1]);
+            core_n = read_cpus(argv[++i]);
         else
             core_n = 0;
     }
-    if (core_n == 0 || core_n > CORES_MAX) {
+    if (core_n == 0) {
         fprintf(stderr, "usage: pool [--cpus A[,B]] [--quick]\n");
         exit(2);
     }

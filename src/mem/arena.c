@@ -195,10 +195,9 @@ static bool grow_account(struct hg_arena *arena)
 /* What lies between the allocations before index and the one at index, or the end of what is used. */
 static uint8_t *gap_before(const struct hg_arena *arena, unsigned index, uint64_t *bytes)
 {
-    const struct hg_allocation *last = index == 0 ? NULL : &arena->allocation[index - 1];
-    uint64_t from = last == NULL ? 0 : last->offset + last->bytes;
-    uint64_t end =
-        index == arena->allocation_n ? arena->used_bytes : arena->allocation[index].offset;
+    const struct hg_allocation *allocation = arena->allocation;
+    uint64_t from = index == 0 ? 0 : allocation[index - 1].offset + allocation[index - 1].bytes;
+    uint64_t end = index == arena->allocation_n ? arena->used_bytes : allocation[index].offset;
 
     *bytes = end - from;
     return arena->base + from;

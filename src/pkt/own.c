@@ -68,7 +68,8 @@ static void fill(struct hg_owned *owned, void *const *bufs, uint32_t buf_bytes,
     struct hg_seg *piece = pieces(owned);
     uint8_t *at = (uint8_t *)&piece[owned->buf_n];
 
-    for (unsigned i = 0; rest != 0; i++) {
+    for (unsigned i = 0; i < owned->pkt.seg_n; i++) {
+        // NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): as many as were taken
         uint8_t *end = (uint8_t *)bufs[i] + buf_bytes;
         uint32_t n;
 

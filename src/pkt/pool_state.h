@@ -71,6 +71,31 @@ enum { HG_POOL_CHECKED = true };
 enum { HG_POOL_CHECKED = false };
 #endif
 
+static inline uint64_t hg_pool_load_(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* Objects in a cache. In debug builds the inline functions find one that is empty and of size 0, so that every
+ * call comes to the checks, whatever the caller was built with. */
+static inline uint32_t hg_pool_cached_(const struct hg_pool_cache *cache)
+{
+    return atomic_load_explicit(HG_POOL_CHECKED ? &cache->more->checked_n : &cache->n,
+                                memory_order_relaxed);
+}
+
+static inline void hg_pool_set_cached_(struct hg_pool_cache *cache, uint32_t n)
+{
+    atomic_store_explicit(HG_POOL_CHECKED ? &cache->more->checked_n : &cache->n, n,
+                          memory_order_relaxed);
+}
+
+/* Gives objects back to the reserve. Any thread. */
+void hg_pool_to_reserve_(struct hg_pool *pool, void *const *objects, uint32_t n);
+
+/* How many objects are in the reserve, and what those without a cache have counted. Any thread. */
+uint32_t hg_pool_look_(struct hg_pool *pool, struct hg_pool_stats *shared);
+
 /* --- debug builds only --- */
 
 /* Describes the objects and puts their marks on them, all free. False when there is no memory for it. */

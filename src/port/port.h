@@ -105,6 +105,7 @@ struct hg_port_status {
     char text[200];          /* a sentence: what state it is in and what it waits for */
     char peer_features[256]; /* names, separated by spaces */
     unsigned queue_pairs;    /* running */
+    bool ended;              /* nothing is received from it any more, as long as it is open */
     uint64_t reconnects;
 };
 

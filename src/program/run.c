@@ -95,7 +95,7 @@ static bool sources_ended(const struct hg_program *program)
         struct hg_port_status status;
 
         port->driver->status(port, &status);
-        if (strcmp(status.state, "ended") != 0)
+        if (!status.ended)
             return false;
     }
     return program->pipe_n != 0;

@@ -125,22 +125,26 @@ static inline hg_u128 cost_of(const struct hg_meter_profile *p, uint32_t len)
 
 /* The colours are chosen without branches: a stream at its limit has them in an order that no processor
  * predicts. */
-static inline uint8_t choose(struct hg_meter *meter, const struct hg_meter_profile *p, hg_u128 cost,
-                             uint8_t before)
+static inline uint8_t choose(hg_u128 *tokens, bool two_rates, hg_u128 cost, uint8_t before)
 {
-    bool in_c = before == HG_COLOR_GREEN && meter->tokens[C] >= cost;
-    bool in_other = before <= HG_COLOR_YELLOW && meter->tokens[OTHER] >= cost;
+    bool in_c = before == HG_COLOR_GREEN && tokens[C] >= cost;
+    bool in_other = before <= HG_COLOR_YELLOW && tokens[OTHER] >= cost;
 
-    if (p->kind == HG_METER_TRTCM) { /* RFC 2698, section 3: green takes from both */
+    if (two_rates) { /* RFC 2698, section 3: green takes from both */
         in_c = in_c && in_other;
-        meter->tokens[C] -= cost & -(hg_u128)in_c;
-        meter->tokens[OTHER] -= cost & -(hg_u128)in_other;
+        tokens[C] -= cost & -(hg_u128)in_c;
+        tokens[OTHER] -= cost & -(hg_u128)in_other;
         return (uint8_t)(HG_COLOR_RED - in_other - in_c);
     }
     in_other = in_other && !in_c; /* RFC 2697, section 3: from one of the two */
-    meter->tokens[C] -= cost & -(hg_u128)in_c;
-    meter->tokens[OTHER] -= cost & -(hg_u128)in_other;
+    tokens[C] -= cost & -(hg_u128)in_c;
+    tokens[OTHER] -= cost & -(hg_u128)in_other;
     return (uint8_t)(HG_COLOR_RED - in_other - 2 * in_c);
+}
+
+static bool has_two_rates(const struct hg_meter_profile *p)
+{
+    return p->kind == HG_METER_TRTCM;
 }
 
 enum hg_color hg_meter_packet(struct hg_meter *meter, uint64_t now, uint32_t len,
@@ -149,30 +153,40 @@ enum hg_color hg_meter_packet(struct hg_meter *meter, uint64_t now, uint32_t len
     const struct hg_meter_profile *p = atomic_load_explicit(&meter->profile, memory_order_acquire);
 
     fill(meter, p, now);
-    return (enum hg_color)choose(meter, p, cost_of(p, len), p->aware ? (uint8_t)before : 0);
+    return (enum hg_color)choose(meter->tokens, has_two_rates(p), cost_of(p, len),
+                                 p->aware ? (uint8_t)before : 0);
 }
 
+/* With copies of meter and profile, which the compiler knows to be none of the colours. */
 void hg_meter_burst(struct hg_meter *meter, uint64_t now, const uint32_t *len, uint8_t *color,
                     unsigned n)
 {
-    const struct hg_meter_profile *p = atomic_load_explicit(&meter->profile, memory_order_acquire);
-    uint8_t known = p->aware ? UINT8_MAX : 0;
+    struct hg_meter_profile p = *atomic_load_explicit(&meter->profile, memory_order_acquire);
+    uint8_t known = p.aware ? UINT8_MAX : 0;
+    bool two_rates = has_two_rates(&p);
+    hg_u128 tokens[2];
 
-    fill(meter, p, now);
+    fill(meter, &p, now);
+    tokens[C] = meter->tokens[C];
+    tokens[OTHER] = meter->tokens[OTHER];
     for (unsigned i = 0; i < n; i++)
-        color[i] = choose(meter, p, cost_of(p, len[i]), color[i] & known);
+        color[i] = choose(tokens, two_rates, cost_of(&p, len[i]), color[i] & known);
+    meter->tokens[C] = tokens[C];
+    meter->tokens[OTHER] = tokens[OTHER];
 }
 
 unsigned hg_meter_police(void *meter, struct hg_pkt **pkts, unsigned n)
 {
     struct hg_meter *m = (struct hg_meter *)meter;
     const struct hg_meter_profile *p = atomic_load_explicit(&m->profile, memory_order_acquire);
+    bool two_rates = has_two_rates(p);
     unsigned passed = 0;
 
     fill(m, p, hg_now_ns());
     for (unsigned i = 0; i < n; i++) {
         pkts[passed] = pkts[i];
-        passed += choose(m, p, cost_of(p, pkts[i]->len), HG_COLOR_GREEN) != HG_COLOR_RED;
+        passed +=
+            choose(m->tokens, two_rates, cost_of(p, pkts[i]->len), HG_COLOR_GREEN) != HG_COLOR_RED;
     }
     return passed;
 }

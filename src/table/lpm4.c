@@ -387,7 +387,7 @@ static inline void lookup(const struct hg_lpm4 *lpm, const uint32_t *address, ui
     unsigned ored = 0;
 
     for (unsigned i = 0; i < n; i++)
-        __builtin_prefetch((const void *)&lpm->first[address[i] >> 8], 0, 2);
+        hg_lpm4_prefetch(lpm, address[i]);
     for (unsigned i = 0; i < n; i++) {
         next_hop[i] = load(&lpm->first[address[i] >> 8]);
         ored |= next_hop[i];

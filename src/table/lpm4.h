@@ -5,7 +5,7 @@
  * The table is DIR-24-8 (Gupta, Lin, McKeown: Routing lookups in hardware at memory access speeds, INFOCOM
  * 1998): an entry for each of the 2^24 leading parts of an address, and groups of 256 entries for those that
  * have longer routes. Entries are 16 bits, so the first level is 32 MiB: what a look-up waits for is a
- * cache line of it, and half the bytes are found in a cache twice as often (docs/decisions/0016).
+ * cache line of it, and half the bytes are found in a cache more often (docs/decisions/0016-routing-tables.md).
  *
  * Who may do what at once: one control thread changes the table, any number of readers look up without locks
  * or stores. A reader is a reader in the sense of sync/qsbr.h: it registers, and passes a quiescent
@@ -117,8 +117,14 @@ static inline uint16_t hg_lpm4_lookup(const struct hg_lpm4 *lpm, uint32_t addres
     return hg_likely(entry <= HG_LPM4_NONE) ? entry : hg_lpm4_lookup_group(lpm, address);
 }
 
+/* Asks for what a look-up of the address is going to read, for who has other work until then. Readers. */
+static inline void hg_lpm4_prefetch(const struct hg_lpm4 *lpm, uint32_t address)
+{
+    __builtin_prefetch((const void *)&lpm->first[address >> 8], 0, 2);
+}
+
 /*
- * The same for n addresses, of which all accesses to memory are under way together: what packets use, a
+ * Looks up n addresses, of which all accesses to memory are under way together: what packets use, a
  * burst at a time. Any n; it works on 32 at a time. Readers.
  */
 void hg_lpm4_lookup_bulk(const struct hg_lpm4 *lpm, const uint32_t *address, uint16_t *next_hop,

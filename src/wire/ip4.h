@@ -7,6 +7,7 @@
 
 #include "base/api.h"
 #include "wire/bytes.h"
+#include "wire/csum.h"
 #include "wire/ip.h"
 
 HG_API_BEGIN
@@ -40,6 +41,21 @@ static inline unsigned hg_ip4_version(const uint8_t *p)
 static inline unsigned hg_ip4_header_bytes(const uint8_t *p)
 {
     return (p[HG_IP4_VERSION_IHL] & 0x0fu) * 4;
+}
+
+/* What a router does to a header that it passes on (RFC 1812, 5.3.1): lowers its time to live by one and updates its
+ * checksum (RFC 1624). False, and nothing is changed, when there is no time left. */
+static inline bool hg_ip4_age(uint8_t *p)
+{
+    uint16_t was =
+        hg_load_be16(p + HG_IP4_TTL); /* and the protocol: the checksum is one of 16-bit words */
+
+    if (p[HG_IP4_TTL] <= 1)
+        return false;
+    p[HG_IP4_TTL]--;
+    hg_store_be16(p + HG_IP4_CSUM, hg_csum_update16(hg_load_be16(p + HG_IP4_CSUM), was,
+                                                    hg_load_be16(p + HG_IP4_TTL)));
+    return true;
 }
 
 HG_API_END

@@ -408,6 +408,7 @@ static void get_status(const struct hg_port *port, struct hg_port_status *status
         end = g->lane[i].end == UINT64_MAX ? UINT64_MAX : end + g->lane[i].end;
     }
     if (made == end) {
+        status->ended = true;
         snprintf(status->state, sizeof(status->state), "ended");
         snprintf(status->text, sizeof(status->text), "ended: all %" PRIu64 " frames are made", end);
     } else {

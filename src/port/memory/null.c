@@ -55,7 +55,7 @@ static void close_port(struct hg_port *port)
 
 static void get_status(const struct hg_port *port, struct hg_port_status *status)
 {
-    *status = (struct hg_port_status){.state = "up", .queue_pairs = port->queue_n};
+    *status = (struct hg_port_status){.state = "up", .ended = true, .queue_pairs = port->queue_n};
     snprintf(status->text, sizeof(status->text), "up: swallows what it is sent");
 }
 

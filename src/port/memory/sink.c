@@ -115,7 +115,7 @@ static void get_status(const struct hg_port *port, struct hg_port_status *status
 {
     const struct sink *sink = port->driver_data;
 
-    *status = (struct hg_port_status){.state = "up", .queue_pairs = 1};
+    *status = (struct hg_port_status){.state = "up", .ended = true, .queue_pairs = 1};
     snprintf(status->text, sizeof(status->text),
              "up: %" PRIu64 " frames, %" PRIu64 " missing, %" PRIu64 " late, %" PRIu64
              " spoilt, %" PRIu64 " of no generator",

@@ -60,6 +60,22 @@ static void serves_classes_by_priority(void **state)
     bed_free(&bed);
 }
 
+/* A queue sends its quantum and no more, however many packets one call takes. */
+static void queues_take_turns_within_a_burst(void **state)
+{
+    struct hg_sched_options o = {.queue_n = 2};
+    struct bed bed = bed_new(&o);
+    void *what[20];
+
+    (void)state;
+    for (unsigned i = 0; i < 20; i++)
+        assert_true(give(&bed, i / 10, 1518));
+    assert_int_equal(hg_sched_dequeue(bed.sched, 0, what, 20), 20);
+    for (unsigned i = 0; i < 20; i++)
+        assert_int_equal(packet_queue(what[i]), i % 2);
+    bed_free(&bed);
+}
+
 static void priority_does_not_reach_beyond_a_subport(void **state)
 {
     struct hg_sched_options o = {.subport_n = 2, .class_n = 2};
@@ -180,6 +196,25 @@ static void a_class_does_not_wait_for_another(void **state)
     assert_int_equal(next_queue(&bed, 1000), 1);
     assert_int_equal(next_queue(&bed, 1000), UINT32_MAX);
     assert_int_equal(next_queue(&bed, 1480 * HG_NS_PER_MS + 1024), 0);
+    bed_free(&bed);
+}
+
+/* Of several classes that wait, the one whose tokens come first ends the wait. */
+static void waits_for_the_first_of_its_classes(void **state)
+{
+    struct hg_sched_options o = {.class_n = 2,
+                                 .classes = {{.rate_bps = 8000000, .burst_bytes = 1520},
+                                             {.rate_bps = 8000, .burst_bytes = 1520}}};
+    struct bed bed = bed_new(&o);
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++)
+        assert_true(give(&bed, i / 2, 1500));
+    assert_int_equal(next_queue(&bed, 0), 0);
+    assert_int_equal(next_queue(&bed, 0), 1);
+    assert_int_equal(next_queue(&bed, 0), UINT32_MAX);
+    assert_in_range(hg_sched_next(bed.sched), 1480000, 1480000 + 1024);
+    assert_int_equal(next_queue(&bed, 1480000 + 1024), 0);
     bed_free(&bed);
 }
 
@@ -329,12 +364,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keeps_the_order_of_a_queue),
         cmocka_unit_test(serves_classes_by_priority),
+        cmocka_unit_test(queues_take_turns_within_a_burst),
         cmocka_unit_test(priority_does_not_reach_beyond_a_subport),
         cmocka_unit_test(drops_at_the_end_of_a_full_queue),
         cmocka_unit_test(full_memory_refuses_until_something_leaves),
         cmocka_unit_test(knows_when_to_come_again),
         cmocka_unit_test(knows_when_the_port_is_free_again),
         cmocka_unit_test(a_class_does_not_wait_for_another),
+        cmocka_unit_test(waits_for_the_first_of_its_classes),
         cmocka_unit_test(waits_longer_than_the_wheel_is),
         cmocka_unit_test(a_new_rate_is_in_force_at_once),
         cmocka_unit_test(drains_what_waits_and_works_on),
