@@ -6,12 +6,6 @@
 #include "port/virtio_user/virtio_user.h"
 
 const struct hg_port_driver *const hg_drivers[] = {
-    &hg_vhost_user_driver,
-    &hg_virtio_user_driver,
-    &hg_generator_driver,
-    &hg_sink_driver,
-    &hg_null_driver,
-    &hg_loop_driver,
-    &hg_pcap_driver,
-    NULL,
+    &hg_vhost_user_driver, &hg_virtio_user_driver, &hg_generator_driver, &hg_sink_driver,
+    &hg_null_driver,       &hg_loop_driver,        &hg_pcap_driver,      NULL,
 };

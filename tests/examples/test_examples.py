@@ -178,7 +178,7 @@ def two_cores_lose_nothing():
 
 def pcap_filter_agrees_with_tcpdump():
     expressions = ["udp port 53", "ip proto 6 or dst net 10.1.0.0/16", "arp", "greater 200",
-                   "not (udp and src port 7)", "ether src 02:00:00:00:00:02 and ip[8] < 32"]
+                   "not (udp and src port 53)", "ether src 02:00:00:00:00:02 and ip[8] < 32"]
     with directory() as path:
         frames = [ip4("10.0.0.2", f"10.{i % 3}.{i % 7}.{i % 250}", ttl=(i * 37) % 250 + 1,
                       proto=(6, 17, 1)[i % 3], ports=((7, 53, 80)[i % 3], (53, 9)[i % 2]),
