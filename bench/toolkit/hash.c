@@ -162,7 +162,8 @@ static void measure_delete(struct hg_hash *hash, const struct run *run)
     cell(run, "delete", start, keys_n);
 }
 
-static void measure(const char *place, unsigned key_bytes, uint32_t max, uint32_t n, bool primary_only)
+static void measure(const char *place, unsigned key_bytes, uint32_t max, uint32_t n,
+                    bool primary_only)
 {
     struct hg_hash_options options = {.key_bytes = key_bytes, .max = max};
     struct hg_arena *arena = setup_arena(hg_hash_bytes(&options));

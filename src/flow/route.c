@@ -47,6 +47,13 @@ static inline const uint8_t *ip4_of(const struct hg_pkt *pkt)
     return pkt->head + pkt->l3_offset;
 }
 
+static bool has_right_csum(const uint8_t *ip4)
+{
+    unsigned bytes = hg_ip4_header_bytes(ip4);
+
+    return bytes == HG_IP4_BYTES ? is_csum_right(ip4) : hg_csum(ip4, bytes) == 0;
+}
+
 static inline bool has_bad_length(const struct hg_pkt *pkt)
 {
     unsigned total = hg_load_be16(ip4_of(pkt) + HG_IP4_TOTAL_LEN);
@@ -64,7 +71,7 @@ static enum hg_route_drop judge(const struct hg_pkt *pkt)
         return HG_ROUTE_NOT_IP4;
     if (hg_mac_is_group(pkt->head + HG_ETH_DST))
         return HG_ROUTE_LINK_GROUP;
-    if (has_bad_length(pkt) || hg_csum(ip4, hg_ip4_header_bytes(ip4)) != 0)
+    if (has_bad_length(pkt) || !has_right_csum(ip4))
         return HG_ROUTE_BAD_HEADER;
     if (is_martian(hg_load_be32(ip4 + HG_IP4_SRC)) || is_martian(hg_load_be32(ip4 + HG_IP4_DST)))
         return HG_ROUTE_MARTIAN;
@@ -118,16 +125,6 @@ static inline unsigned validate(struct hg_route4 *route, struct hg_pkt **pkts, u
     return kept;
 }
 
-/* One hop less. The word of the header that holds the TTL gets smaller by 0x0100, so its checksum gets larger by
- * as much; 0xffff, which no sum of a header comes to, is 0 (RFC 1624, 3). */
-static inline void decrement_ttl(uint8_t *ip4)
-{
-    uint32_t csum = hg_load_be16(ip4 + HG_IP4_CSUM) + 0x0100u;
-
-    ip4[HG_IP4_TTL]--;
-    hg_store_be16(ip4 + HG_IP4_CSUM, (uint16_t)(csum + (csum >= 0xffff)));
-}
-
 unsigned hg_route4(void *router, struct hg_pkt **pkts, unsigned n)
 {
     struct hg_route4 *route = router;
@@ -143,7 +140,7 @@ unsigned hg_route4(void *router, struct hg_pkt **pkts, unsigned n)
             hg_count_add(&route->drops[HG_ROUTE_NO_ROUTE], 1);
             continue;
         }
-        decrement_ttl(ip4);
+        hg_ip4_age(ip4);
         memcpy(pkt->head, route->adjacency[next_hop].link, sizeof(route->adjacency->link));
         pkt->out = route->adjacency[next_hop].out;
         pkts[kept++] = pkt;

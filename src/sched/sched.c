@@ -13,7 +13,7 @@
  * least the longest packet, hence 4, and each step of the loop sends packets or has a shaper hold something: cost
  * is constant. Within one call nothing is enqueued and no time passes, so whose turn it is sends all that it may
  * in one go. A debt outlives the packets, a credit does not; so who comes and goes gets no more than
- * his share. (Shreedhar and Varghese, "Efficient fair queuing using deficit round robin", 1996.)
+ * his share. (Shreedhar and Varghese, "Efficient fair queueing using deficit round-robin", 1996.)
  *
  * A packet goes when class, subport and port all have tokens for it, looked at in this order: a class without
  * is passed over for the next class of the subport, a subport without for the next subport, and without the
@@ -21,6 +21,7 @@
  */
 #include "sched/state.h"
 
+/* Puts `i` at the end of a round; `next` is its link, and `next_of_last` that of the last one, if there is one. */
 static void append(struct round *round, uint32_t *next_of_last, uint32_t *next, uint32_t i)
 {
     *next = NONE;
@@ -48,6 +49,7 @@ static int32_t new_deficit(int32_t deficit, uint32_t quantum)
     return (deficit < 0 ? deficit : 0) + (int32_t)quantum;
 }
 
+/* A queue has got its first packet. */
 static void activate(struct hg_sched *s, struct queue *queue)
 {
     struct tc *tc = &s->tc[queue->tc];
@@ -218,7 +220,8 @@ static void hold_subport(struct hg_sched *s, struct subport *subport, uint64_t u
     wheel_put(&s->wheel, &subport->entry, until);
 }
 
-/* The same for the subport that leads the port's round; without a class that may go it leaves. */
+/* Charges the subport that leads the port's round, and moves the round on if its turn is over; one without a class
+ * that may go leaves. */
 static void charge_subport(struct hg_sched *s, struct subport *subport, uint64_t bytes)
 {
     uint32_t i = s->active.first;

@@ -34,16 +34,27 @@ static uint64_t slots_bytes(uint32_t buckets_n, uint32_t key_bytes)
     return hg_round_up((uint64_t)buckets_n * HG_HASH_WAYS * stride, HG_CACHE_LINE_BYTES);
 }
 
+/* 0 where slots hold their values. */
+static uint64_t values_bytes(uint32_t buckets_n, uint32_t key_bytes)
+{
+    if (hg_hash_has_value_inside(hg_hash_kind(key_bytes)))
+        return 0;
+    return hg_round_up((uint64_t)buckets_n * HG_HASH_WAYS * sizeof(uint64_t), HG_CACHE_LINE_BYTES);
+}
+
+static uint64_t table_bytes(uint32_t buckets_n, uint32_t key_bytes)
+{
+    return sizeof(struct hg_hash) + buckets_bytes(buckets_n) + slots_bytes(buckets_n, key_bytes) +
+           values_bytes(buckets_n, key_bytes);
+}
+
 uint64_t hg_hash_bytes(const struct hg_hash_options *options)
 {
     const uint64_t padding = HG_CACHE_LINE_BYTES; /* of the first allocation, at most */
-    uint32_t buckets_n;
 
     if (!are_valid(options))
         return 0;
-    buckets_n = buckets_for(options->max);
-    return padding + sizeof(struct hg_hash) + buckets_bytes(buckets_n) +
-           slots_bytes(buckets_n, options->key_bytes);
+    return padding + table_bytes(buckets_for(options->max), options->key_bytes);
 }
 
 /* Fills the secrets: random ones, or those that a seed stands for (splitmix64's sequence). */
@@ -61,8 +72,8 @@ static int draw_secrets(struct hg_hash *hash, uint64_t seed)
     return 0;
 }
 
-int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena, const struct hg_hash_options *options,
-                struct hg_err *err)
+int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena,
+                const struct hg_hash_options *options, struct hg_err *err)
 {
     const char *name = options->name != NULL ? options->name : "hash";
     uint32_t buckets_n;
@@ -70,21 +81,25 @@ int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena, const struct hg_h
     struct hg_arena_info info;
 
     if (!are_valid(options))
-        return hg_err_set(err, EINVAL,
-                          "hash table '%s': %u keys of %u bytes; expected 1 to %u keys of 1 to %d bytes",
-                          name, options->max, options->key_bytes, HG_HASH_MAX, HG_HASH_KEY_BYTES_MAX);
+        return hg_err_set(
+            err, EINVAL,
+            "hash table '%s': %u keys of %u bytes; expected 1 to %u keys of 1 to %d bytes", name,
+            options->max, options->key_bytes, HG_HASH_MAX, HG_HASH_KEY_BYTES_MAX);
     info = hg_arena_info(arena);
     if (info.bytes - info.used_bytes < hg_hash_bytes(options))
-        return hg_err_set(err, ENOMEM,
-                          "hash table '%s': %u keys of %u bytes take %llu bytes, arena '%s' has %llu left",
-                          name, options->max, options->key_bytes,
-                          (unsigned long long)hg_hash_bytes(options), info.name,
-                          (unsigned long long)(info.bytes - info.used_bytes));
+        return hg_err_set(
+            err, ENOMEM,
+            "hash table '%s': %u keys of %u bytes take %llu bytes, arena '%s' has %llu left", name,
+            options->max, options->key_bytes, (unsigned long long)hg_hash_bytes(options), info.name,
+            (unsigned long long)(info.bytes - info.used_bytes));
     buckets_n = buckets_for(options->max);
     made = hg_arena_take(arena, name, sizeof(*made), HG_CACHE_LINE_BYTES);
     made->bucket = hg_arena_take(arena, name, buckets_bytes(buckets_n), HG_CACHE_LINE_BYTES);
-    made->slot = hg_arena_take(arena, name, slots_bytes(buckets_n, options->key_bytes),
-                               HG_CACHE_LINE_BYTES);
+    made->slot =
+        hg_arena_take(arena, name, slots_bytes(buckets_n, options->key_bytes), HG_CACHE_LINE_BYTES);
+    if (values_bytes(buckets_n, options->key_bytes) > 0)
+        made->value = hg_arena_take(arena, name, values_bytes(buckets_n, options->key_bytes),
+                                    HG_CACHE_LINE_BYTES);
     made->bucket_n = buckets_n;
     made->kind = (int8_t)hg_hash_kind(options->key_bytes);
     made->key_bytes = (uint8_t)options->key_bytes;
@@ -131,7 +146,7 @@ bool hg_hash_next(const struct hg_hash *hash, uint64_t *cursor, void *key, uint6
             continue;
         slot = hg_hash_slot(hash, place, hash->kind);
         key_from_slot(hash, slot, key);
-        *value = atomic_load_explicit(&slot[hg_hash_words(hash->kind)], memory_order_acquire);
+        *value = atomic_load_explicit(hg_hash_value(hash, slot, hash->kind), memory_order_acquire);
         ++*cursor;
         return true;
     }
@@ -151,8 +166,7 @@ struct hg_hash_info hg_hash_info(const struct hg_hash *hash)
         .slots_n = (uint64_t)hash->bucket_n * HG_HASH_WAYS,
         .n = hg_hash_n(hash),
         .retired = hash->retired_n,
-        .bytes = sizeof(*hash) + buckets_bytes(hash->bucket_n) +
-                 slots_bytes(hash->bucket_n, hash->key_bytes),
+        .bytes = table_bytes(hash->bucket_n, hash->key_bytes),
     };
 
     return info;

@@ -35,8 +35,10 @@ struct hg_hash_options {
     const char *name;   /* for the arena's account; NULL: "hash" */
     uint32_t max;       /* keys, at least 1 */
     uint32_t key_bytes; /* 1 to HG_HASH_KEY_BYTES_MAX */
-    uint64_t seed;      /* 0: secret and random, for keys that a peer may choose; else as given, for tests */
-    bool one_thread;    /* readers and writer are the same thread: no grace periods, slots are reused at once */
+    uint64_t
+        seed; /* 0: secret and random, for keys that a peer may choose; else as given, for tests */
+    bool
+        one_thread; /* readers and writer are the same thread: no grace periods, slots are reused at once */
 };
 
 /**
@@ -49,8 +51,8 @@ struct hg_hash_options {
  * The table has a sixteenth more slots than `max`, and some: with keys that hash as chance would have it the
  * first add that finds no room comes after `max`. Control only.
  */
-int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena, const struct hg_hash_options *options,
-                struct hg_err *err);
+int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena,
+                const struct hg_hash_options *options, struct hg_err *err);
 
 /** The bytes that hg_hash_new() takes from an arena, padding included; 0 for options that it refuses. */
 uint64_t hg_hash_bytes(const struct hg_hash_options *options);
@@ -70,7 +72,8 @@ uint64_t hg_hash_of(const struct hg_hash *hash, const void *key);
  * sees. Lock-free: it looks again only when keys moved in these buckets meanwhile. QSBR readers (sync/qsbr.h).
  */
 bool hg_hash_lookup(const struct hg_hash *hash, const void *key, uint64_t *value);
-bool hg_hash_lookup_hashed(const struct hg_hash *hash, const void *key, uint64_t h, uint64_t *value);
+bool hg_hash_lookup_hashed(const struct hg_hash *hash, const void *key, uint64_t h,
+                           uint64_t *value);
 
 /**
  * Looks for `n` keys, any number, at once: their memory accesses overlap, which is several times faster than

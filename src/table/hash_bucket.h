@@ -72,7 +72,8 @@ static inline unsigned hg_hash_match_word(uint64_t word, uint16_t tag)
 /* One bit for each of the bucket's ways that has this tag. */
 static inline unsigned hg_hash_match_plain(struct hg_hash_tags tags, uint16_t tag)
 {
-    return (hg_hash_match_word(tags.word[0], tag) | hg_hash_match_word(tags.word[1], tag) << 4) >> 1;
+    return (hg_hash_match_word(tags.word[0], tag) | hg_hash_match_word(tags.word[1], tag) << 4) >>
+           1;
 }
 
 /* The same in the vector registers that every processor of the architecture has. */
@@ -85,8 +86,8 @@ static inline unsigned hg_hash_match(struct hg_hash_tags tags, uint16_t tag)
     return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(equal, _mm_setzero_si128())) >> 1;
 #elif defined(__aarch64__)
     const uint16x8_t bit = {0, 1, 2, 4, 8, 16, 32, 64};
-    uint16x8_t all = vreinterpretq_u16_u64(vcombine_u64(vcreate_u64(tags.word[0]),
-                                                        vcreate_u64(tags.word[1])));
+    uint16x8_t all =
+        vreinterpretq_u16_u64(vcombine_u64(vcreate_u64(tags.word[0]), vcreate_u64(tags.word[1])));
 
     return vaddvq_u16(vandq_u16(vceqq_u16(all, vdupq_n_u16(tag)), bit));
 #else

@@ -21,7 +21,8 @@ struct hg_hash {
     /* Constant after creation. */
     alignas(HG_CACHE_LINE_BYTES) struct hg_hash_bucket *bucket;
     uint8_t *slot;
-    uint32_t bucket_n; /* even */
+    _Atomic uint64_t *value; /* of slots that have no room for theirs */
+    uint32_t bucket_n;       /* even */
     int8_t kind;
     uint8_t key_bytes;
     bool one_thread;
@@ -41,21 +42,36 @@ struct hg_hash_place {
     uint32_t way;
 };
 
-/* Bytes from slot to slot: the words, then the value, in as few lines as can be. Where a slot and its neighbours
- * do not fill a line it is padded, so that none straddles two; eight words and a value take two anyway. */
+/* Bytes from slot to slot: the words, then the value, padded so that no slot straddles two lines. Keys of eight words
+ * fill a line; their values have an array of their own. */
 HG_HASH_INLINE uint32_t hg_hash_stride(int kind)
 {
     const unsigned words = hg_hash_words(kind);
 
-    return words == 1 ? 16 : words <= 3 ? 32 : words <= 7 ? 64 : 72;
+    return words == 1 ? 16 : words <= 3 ? 32 : 64;
 }
 
-HG_HASH_INLINE _Atomic uint64_t *hg_hash_slot(const struct hg_hash *hash, struct hg_hash_place place,
-                                              int kind)
+HG_HASH_INLINE bool hg_hash_has_value_inside(int kind)
+{
+    return hg_hash_words(kind) < HG_HASH_WORDS_MAX;
+}
+
+HG_HASH_INLINE _Atomic uint64_t *hg_hash_slot(const struct hg_hash *hash,
+                                              struct hg_hash_place place, int kind)
 {
     uint64_t i = (uint64_t)place.bucket * HG_HASH_WAYS + place.way;
 
     return (_Atomic uint64_t *)(void *)(hash->slot + i * hg_hash_stride(kind));
+}
+
+/* Where the value of a slot is. */
+HG_HASH_INLINE _Atomic uint64_t *hg_hash_value(const struct hg_hash *hash,
+                                               const _Atomic uint64_t *slot, int kind)
+{
+    uint64_t at = (uint64_t)((const uint8_t *)slot - hash->slot);
+
+    return hg_hash_has_value_inside(kind) ? (_Atomic uint64_t *)slot + hg_hash_words(kind)
+                                          : hash->value + at / hg_hash_stride(kind);
 }
 
 HG_HASH_INLINE uint16_t hg_hash_tag(uint64_t h)

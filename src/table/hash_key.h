@@ -35,7 +35,9 @@ enum { HG_HASH_KIND_3 = -1, HG_HASH_KIND_7 = 0, HG_HASH_KIND_8 = 1 };
 
 HG_HASH_INLINE int hg_hash_kind(unsigned key_bytes)
 {
-    return key_bytes < 4 ? HG_HASH_KIND_3 : key_bytes < 8 ? HG_HASH_KIND_7 : (int)(key_bytes + 7) / 8;
+    return key_bytes < 4   ? HG_HASH_KIND_3
+           : key_bytes < 8 ? HG_HASH_KIND_7
+                           : (int)(key_bytes + 7) / 8;
 }
 
 HG_HASH_INLINE unsigned hg_hash_words(int kind)

@@ -9,7 +9,7 @@
  *         counter of that bucket. The writer counts after it clears a tag and before it fills the slot again, so
  *         with the same count the slot was this key's all the time.
  *   miss  a key that is there all the time was in neither bucket when they were looked at, so it has moved from the second
- *         to the first in between. The writer counts at the first before it clears the second.
+ *         to the first in between. The writer counts at the first before it clears the second, and after the tag is there.
  *
  * Otherwise the reader looks again. The counter has 16 bits and cannot come round during a look-up: the writer
  * waits for a grace period after HG_HASH_MOVES_MAX moves, of which each counts twice at most.
@@ -42,7 +42,7 @@ HG_HASH_INLINE enum look look_in(const struct hg_hash *hash, uint32_t b, struct 
 
         if (!hg_hash_equal(slot, key, hash->key_bytes, kind))
             continue;
-        found = atomic_load_explicit(&slot[hg_hash_words(kind)], memory_order_acquire);
+        found = atomic_load_explicit(hg_hash_value(hash, slot, kind), memory_order_acquire);
         if (hg_unlikely(!hg_hash_unchanged(&hash->bucket[b], tags.word[0])))
             return CHANGED;
         *value = found;
@@ -81,7 +81,8 @@ HG_HASH_INLINE uint64_t hash_of(const struct hg_hash *hash, const void *key, int
     return hg_hash_key_hash(key, hash->key_bytes, hash->secret, kind);
 }
 
-HG_HASH_INLINE bool hash_and_find(const struct hg_hash *hash, const void *key, uint64_t *value, int kind)
+HG_HASH_INLINE bool hash_and_find(const struct hg_hash *hash, const void *key, uint64_t *value,
+                                  int kind)
 {
     return find(hash, key, hash_of(hash, key, kind), value, kind);
 }
@@ -102,8 +103,8 @@ bool hg_hash_lookup_hashed(const struct hg_hash *hash, const void *key, uint64_t
 }
 
 /* Prefetches the slot of the first candidate, if the bucket has one. */
-HG_HASH_INLINE bool choose(const struct hg_hash *hash, uint32_t b, uint16_t tag, struct probe *probe,
-                           int kind)
+HG_HASH_INLINE bool choose(const struct hg_hash *hash, uint32_t b, uint16_t tag,
+                           struct probe *probe, int kind)
 {
     const struct hg_hash_tags tags = hg_hash_tags_load(&hash->bucket[b]);
     const unsigned ways = hg_hash_match(tags, tag);
@@ -115,20 +116,20 @@ HG_HASH_INLINE bool choose(const struct hg_hash *hash, uint32_t b, uint16_t tag,
     probe->slot = hg_hash_slot(hash, place, kind);
     probe->word0 = tags.word[0];
     __builtin_prefetch((const void *)probe->slot);
-    if (hg_hash_stride(kind) > HG_CACHE_LINE_BYTES)
-        __builtin_prefetch((const void *)(probe->slot + hg_hash_words(kind)));
+    if (!hg_hash_has_value_inside(kind))
+        __builtin_prefetch((const void *)hg_hash_value(hash, probe->slot, kind));
     return true;
 }
 
 /* Whether the candidate is the key, and its value then. */
-HG_HASH_INLINE bool confirm(const struct probe *probe, const void *key, unsigned key_bytes,
+HG_HASH_INLINE bool confirm(const struct hg_hash *hash, const struct probe *probe, const void *key,
                             uint64_t *value, int kind)
 {
     uint64_t found;
 
-    if (hg_unlikely(!hg_hash_equal(probe->slot, key, key_bytes, kind)))
+    if (hg_unlikely(!hg_hash_equal(probe->slot, key, hash->key_bytes, kind)))
         return false;
-    found = atomic_load_explicit(&probe->slot[hg_hash_words(kind)], memory_order_acquire);
+    found = atomic_load_explicit(hg_hash_value(hash, probe->slot, kind), memory_order_acquire);
     if (hg_unlikely(!hg_hash_unchanged(probe->bucket, probe->word0)))
         return false;
     *value = found;
@@ -151,6 +152,8 @@ HG_HASH_INLINE uint64_t find_batch(const struct hg_hash *hash, const void *const
     for (unsigned i = 0; i < n; i++) {
         h[i] = hashes != NULL ? hashes[i] : hash_of(hash, keys[i], kind);
         __builtin_prefetch(&hash->bucket[hg_hash_first(hash, h[i])]);
+        if (hashes != NULL)
+            __builtin_prefetch(keys[i]);
     }
     for (unsigned i = 0; i < n; i++) {
         uint32_t first = hg_hash_first(hash, h[i]);
@@ -173,7 +176,7 @@ HG_HASH_INLINE uint64_t find_batch(const struct hg_hash *hash, const void *const
     }
     for (unsigned i = 0; i < n; i++) {
         if (hg_likely((candidates >> i & 1) != 0 &&
-                      confirm(&probe[i], keys[i], hash->key_bytes, &values[i], kind)) ||
+                      confirm(hash, &probe[i], keys[i], &values[i], kind)) ||
             find(hash, keys[i], h[i], &values[i], kind))
             hits |= UINT64_C(1) << i;
     }

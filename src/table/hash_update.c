@@ -10,11 +10,14 @@
  * the search touches tags only, no keys. It ends after so many buckets: the table is full then.
  *
  * The order of each move is what readers rely on (hash_lookup.c):
- *   1. words and value into the free slot          relaxed or release, nobody reads them with the old count
- *   2. count the change of the destination         release; before 4, for misses
- *   3. the tag there                               release; after 1
- *   4. clear the tag at the source                 release; after 3, so the key is always somewhere
- *   5. count the change of the source              release; after 4 and before the slot is filled again, for hits
+ *   1. words and value into the free slot
+ *   2. its tag                           after 1: who sees the tag sees the key
+ *   3. count a change there              after 2: who sees the count sees the tag; before 4: who misses the key at the
+ *                                        source sees the count
+ *   4. clear the tag at the source       after 2: the key is always somewhere
+ *   5. count a change there              after 4, and before the slot is filled again: who compares other words
+ *                                        than the tag was for sees the count
+ * All are releases.
  */
 #include <errno.h>
 
@@ -56,7 +59,7 @@ HG_HASH_INLINE void fill(struct hg_hash *hash, struct hg_hash_place place, uint1
     for (unsigned i = 0; i < words; i++)
         atomic_store_explicit(&slot[i], hg_hash_key_word(key, i, hash->key_bytes, kind),
                               memory_order_release);
-    atomic_store_explicit(&slot[words], value, memory_order_release);
+    atomic_store_explicit(hg_hash_value(hash, slot, kind), value, memory_order_release);
     hg_hash_tag_set(&hash->bucket[place.bucket], place.way, tag);
 }
 
@@ -159,6 +162,14 @@ static bool find_chain(const struct hg_hash *hash, uint32_t first, uint32_t othe
     return false;
 }
 
+/* Release, for the reason in fill(). */
+static void copy_word(_Atomic uint64_t *target, const _Atomic uint64_t *source)
+{
+    uint64_t word = atomic_load_explicit(source, memory_order_relaxed);
+
+    atomic_store_explicit(target, word, memory_order_release);
+}
+
 /* Moves a key to a free slot of its other bucket. Its own slot is then nobody's, and the caller fills it at once. */
 static void move(struct hg_hash *hash, struct hg_hash_place from, struct hg_hash_place to)
 {
@@ -167,18 +178,19 @@ static void move(struct hg_hash *hash, struct hg_hash_place from, struct hg_hash
     _Atomic uint64_t *target = hg_hash_slot(hash, to, hash->kind);
     uint16_t tag = hg_hash_tag_of(hg_hash_tags_own(&hash->bucket[from.bucket]), from.way);
 
-    for (unsigned i = 0; i <= words; i++)
-        atomic_store_explicit(&target[i], atomic_load_explicit(&source[i], memory_order_relaxed),
-                              memory_order_release);
-    hg_hash_count_change(&hash->bucket[to.bucket]);
+    for (unsigned i = 0; i < words; i++)
+        copy_word(&target[i], &source[i]);
+    copy_word(hg_hash_value(hash, target, hash->kind), hg_hash_value(hash, source, hash->kind));
     hg_hash_tag_set(&hash->bucket[to.bucket], to.way, tag);
+    hg_hash_count_change(&hash->bucket[to.bucket]);
     hg_hash_tag_set(&hash->bucket[from.bucket], from.way, HG_HASH_FREE);
     hg_hash_count_change(&hash->bucket[from.bucket]);
     hash->moves++;
 }
 
 /* Frees a slot in one of the two buckets by moving keys. */
-static bool make_room(struct hg_hash *hash, uint32_t first, uint32_t other, struct hg_hash_place *place)
+static bool make_room(struct hg_hash *hash, uint32_t first, uint32_t other,
+                      struct hg_hash_place *place)
 {
     struct chain chain;
 
@@ -223,7 +235,7 @@ HG_HASH_INLINE int add(struct hg_hash *hash, const void *key, uint64_t h, uint64
         _Atomic uint64_t *slot = hg_hash_slot(hash, place, kind);
 
         /* Release: pairs with the acquire of the value in hash_lookup.c. */
-        atomic_store_explicit(&slot[hg_hash_words(kind)], value, memory_order_release);
+        atomic_store_explicit(hg_hash_value(hash, slot, kind), value, memory_order_release);
         return 1;
     }
     if (!free_in(hash, first, &place) && !find_room(hash, first, tag, &place))
@@ -248,14 +260,15 @@ int hg_hash_add_hashed(struct hg_hash *hash, const void *key, uint64_t h, uint64
     HG_HASH_BY_KIND(hash->kind, add, hash, key, h, value);
 }
 
-HG_HASH_INLINE int remove_key(struct hg_hash *hash, const void *key, uint64_t h, uint64_t *value, int kind)
+HG_HASH_INLINE int remove_key(struct hg_hash *hash, const void *key, uint64_t h, uint64_t *value,
+                              int kind)
 {
     struct hg_hash_place place;
 
     if (!find(hash, hg_hash_first(hash, h), hg_hash_tag(h), key, &place, kind))
         return -ENOENT;
     if (value != NULL)
-        *value = atomic_load_explicit(&hg_hash_slot(hash, place, kind)[hg_hash_words(kind)],
+        *value = atomic_load_explicit(hg_hash_value(hash, hg_hash_slot(hash, place, kind), kind),
                                       memory_order_relaxed);
     if (hash->one_thread)
         hg_hash_tag_set(&hash->bucket[place.bucket], place.way, HG_HASH_FREE);

@@ -5,7 +5,7 @@
  * The table is DIR-24-8 (Gupta, Lin, McKeown: Routing lookups in hardware at memory access speeds, INFOCOM
  * 1998): an entry for each of the 2^24 leading parts of an address, and groups of 256 entries for those that
  * have longer routes. Entries are 16 bits, so the first level is 32 MiB: what a look-up waits for is a
- * cache line of it, and half the bytes are found in a cache twice as often (docs/decisions/0016).
+ * cache line of it, and half the bytes are found in a cache more often (docs/decisions/0016-routing-tables.md).
  *
  * Who may do what at once: one control thread changes the table, any number of readers look up without locks
  * or stores. A reader is a reader in the sense of sync/qsbr.h: it registers, and passes a quiescent

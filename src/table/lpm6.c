@@ -281,7 +281,7 @@ static inline void lookup(const struct hg_lpm6 *lpm, const uint8_t (*address)[16
                           uint16_t *next_hop, unsigned n)
 {
     struct way way[BULK_N];
-    uint8_t open[BULK_N];
+    uint8_t open[BULK_N] = {0};
     unsigned open_n = 0;
 
     for (unsigned i = 0; i < n; i++)

@@ -285,7 +285,7 @@ static void debug_builds_find_writes_that_miss(void **state)
 /* Marks cost no room that a release would have. Sizes as users have them: exact sums. */
 static void fences_take_no_room_away(void **state)
 {
-    enum { OBJECTS_N = 48, BYTES = 65536 + 4096 };
+    enum { OBJECTS_N = 1000, BYTES = 4096 };
     const struct hg_arena_options options = {
         .name = "exact", .bytes = (uint64_t)OBJECTS_N * BYTES, .pages = HG_PAGES_4K};
     struct hg_arena *arena;

@@ -2,6 +2,7 @@
 #include "mem/mapper.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -172,6 +173,46 @@ static void any_order_of_events_keeps_the_books(void **state)
             hg_arena_free(arena[k]);
 }
 
+static void *come_and_go(void *arg)
+{
+    struct hg_arena *arena;
+
+    (void)arg;
+    for (unsigned i = 0; i < 200; i++)
+        if (new_arena(&arena, NULL) == 0)
+            hg_arena_free(arena);
+    return NULL;
+}
+
+static void count(void *context, const struct hg_arena *arena)
+{
+    (void)arena;
+    (*(unsigned *)context)++;
+}
+
+static void threads_may_create_arenas_while_mappers_come_and_go(void **state)
+{
+    pthread_t thread[3];
+    struct book book = new_book(UINT32_MAX);
+    unsigned seen = 0;
+
+    (void)state;
+    book.mapper.context = &book;
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, come_and_go, NULL), 0);
+    for (unsigned i = 0; i < 200; i++) {
+        assert_int_equal(hg_mapper_register(&book.mapper, NULL), 0);
+        hg_arenas_each(count, &seen);
+        hg_mapper_unregister(&book.mapper);
+        assert_int_equal(book.n, 0);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        pthread_join(thread[i], NULL);
+    seen = 0;
+    hg_arenas_each(count, &seen);
+    assert_int_equal(seen, 0);
+}
+
 static void a_virtual_iova_is_the_address(void **state)
 {
     struct hg_arena *arena;
@@ -218,12 +259,13 @@ static void physical_iovas_are_contiguous_as_far_as_they_say(void **state)
     struct hg_arena *arena;
     struct hg_arena_info info;
     struct hg_err err;
+    unsigned ranges_n;
     uint64_t mapped = 0;
     int rc;
 
     (void)state;
     skip_if_emulated("maps files of hugepages at addresses that are not aligned to them");
-    arena = new_physical(4, &err, &rc);
+    arena = new_physical(16, &err, &rc);
     if (arena == NULL) {
         assert_true(rc == -ENOMEM || rc == -EPERM);
         print_message("# not tested: %s\n", err.text);
@@ -244,10 +286,16 @@ static void physical_iovas_are_contiguous_as_far_as_they_say(void **state)
     }
     book.mapper.context = &book;
     assert_int_equal(hg_mapper_register(&book.mapper, NULL), 0);
-    for (unsigned i = 0; i < book.n; i++)
+    ranges_n = book.n;
+    for (unsigned i = 0; i < ranges_n; i++)
         mapped += book.range[i].bytes;
     assert_int_equal(mapped, info.bytes);
     hg_mapper_unregister(&book.mapper);
+    if (ranges_n > 1) { /* a failure in the middle of an arena */
+        book.fail_after = ranges_n - 1;
+        assert_int_equal(hg_mapper_register(&book.mapper, &err), -ENOSPC);
+        assert_int_equal(book.n, 0);
+    }
     hg_arena_free(arena);
 }
 
@@ -284,6 +332,7 @@ int main(void)
         cmocka_unit_test(sees_memory_that_exists_and_that_comes_and_goes),
         cmocka_unit_test(errors_reach_who_asked_and_leave_nothing_behind),
         cmocka_unit_test(any_order_of_events_keeps_the_books),
+        cmocka_unit_test(threads_may_create_arenas_while_mappers_come_and_go),
         cmocka_unit_test(a_virtual_iova_is_the_address),
         cmocka_unit_test(ordinary_pages_have_no_physical_addresses_to_rely_on),
         cmocka_unit_test(physical_iovas_are_contiguous_as_far_as_they_say),

@@ -48,10 +48,11 @@ static inline void lpm6_run_cut(uint8_t out[16], const uint8_t address[16], unsi
 
 static inline bool lpm6_run_covers(const struct hg_lpm6_rule *rule, const uint8_t address[16])
 {
-    uint8_t prefix[16];
+    unsigned bytes = rule->depth / 8;
+    unsigned rest = rule->depth % 8; /* bits of the byte behind them */
 
-    lpm6_run_cut(prefix, address, rule->depth);
-    return memcmp(prefix, rule->prefix, 16) == 0;
+    return memcmp(rule->prefix, address, bytes) == 0 &&
+           (rest == 0 || (rule->prefix[bytes] ^ address[bytes]) >> (8 - rest) == 0);
 }
 
 static inline void lpm6_run_address(uint8_t address[16], uint8_t choice)

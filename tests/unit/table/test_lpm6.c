@@ -144,8 +144,7 @@ static uint16_t find_in(const struct many *many, const uint8_t *address)
     for (unsigned i = 0; i < MANY; i++) {
         const struct hg_lpm6_rule *rule = &many->rule[i];
 
-        if (many->there[i] && rule->depth > depth &&
-            memcmp(rule->prefix, address, rule->depth / 8) == 0 && lpm6_run_covers(rule, address)) {
+        if (many->there[i] && rule->depth > depth && lpm6_run_covers(rule, address)) {
             depth = rule->depth;
             next_hop = rule->next_hop;
         }
