@@ -43,8 +43,8 @@ struct table {
     uint8_t *group_depth;
     uint16_t *group_rule_n; /* routes longer than 24 bits */
     uint32_t group_max;
-    uint16_t
-        *idle; /* group_max numbers: free groups from the start, those that wait from the end */
+    /* group_max numbers: free groups from the start, those that wait from the end */
+    uint16_t *idle;
     uint32_t free_n;
     uint32_t wait_n;
     struct hg_lpm4_rules rules;
