@@ -73,7 +73,7 @@ static uint64_t bytes_of(const struct hg_acl_options *settled)
            4 * settled->memory_bytes;
 }
 
-uint64_t hg_acl_arena_bytes(const struct hg_acl_options *options)
+uint64_t hg_acl_bytes(const struct hg_acl_options *options)
 {
     struct hg_acl_options settled;
 

@@ -22,7 +22,7 @@ static int begin(void **state)
 {
     struct hg_acl_options options = {.rules_max = RULES_MAX, .memory_bytes = UINT64_C(48) << 20};
     struct hg_arena_options of = {
-        .name = "test", .bytes = hg_acl_arena_bytes(&options), .pages = HG_PAGES_4K};
+        .name = "test", .bytes = hg_acl_bytes(&options), .pages = HG_PAGES_4K};
 
     (void)state;
     return hg_arena_new(&arena, &of, NULL) < 0 || hg_acl_new(&acl, arena, &options, NULL) < 0;
@@ -196,7 +196,7 @@ static void refuses_sizes_that_cannot_be(void **state)
 
     (void)state;
     assert_int_equal(hg_acl_new(&other, arena, &options, &err), -EINVAL);
-    assert_int_equal(hg_acl_arena_bytes(&options), 0);
+    assert_int_equal(hg_acl_bytes(&options), 0);
     options = (struct hg_acl_options){.memory_bytes = 4096};
     assert_int_equal(hg_acl_new(&other, arena, &options, &err), -EINVAL);
     options = (struct hg_acl_options){.memory_bytes = UINT64_MAX};
@@ -220,7 +220,7 @@ static void a_hostile_set_is_refused_or_right(void **state)
 {
     struct hg_acl_options options = {.rules_max = HG_ACL_RULES_MAX};
     struct hg_arena_options of = {
-        .name = "test", .bytes = hg_acl_arena_bytes(&options), .pages = HG_PAGES_4K};
+        .name = "test", .bytes = hg_acl_bytes(&options), .pages = HG_PAGES_4K};
     struct hg_acl_rule *rules = calloc(HG_ACL_RULES_MAX, sizeof(*rules));
     uint64_t seed = 5;
     struct source source = {next_random, &seed};
