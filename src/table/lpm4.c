@@ -135,12 +135,12 @@ static int check_options(const struct hg_lpm4_options *options, struct hg_err *e
 {
     if (options->rules_max > HG_LPM4_RULES_MAX)
         return hg_err_set(err, EINVAL,
-                          "a routing table of %" PRIu32 " IPv4 routes: at most %d are possible",
+                          "a routing table of %" PRIu32 " IPv4 routes; expected at most %d",
                           options->rules_max, HG_LPM4_RULES_MAX);
     if (options->groups_max > HG_LPM4_GROUPS_MAX)
         return hg_err_set(err, EINVAL,
-                          "a routing table with %" PRIu32 " groups for routes longer than 24 bits: "
-                          "at most %d are possible",
+                          "a routing table with %" PRIu32 " groups for routes longer than 24 bits; "
+                          "expected at most %d",
                           options->groups_max, HG_LPM4_GROUPS_MAX);
     return 0;
 }
