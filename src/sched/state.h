@@ -41,8 +41,8 @@ struct round {
 /* One cache line: all that a packet needs of its queue. Thread, but for what is atomic, which
  * anybody may read. */
 struct queue {
-    /* Nodes. Not side by side: GCC 12 would fill both by one load of twice s->free's size, right behind the store
-     * to it, which costs 10 cycles a packet. */
+    /* Nodes. Not side by side: GCC 12 would fill both from one load around s->free, right behind the store to
+     * it, and wait for that store 15 cycles in every packet. */
     alignas(HG_CACHE_LINE_BYTES) uint32_t head;
     uint32_t next; /* in the round of its class */
     uint32_t tail;
