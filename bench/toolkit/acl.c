@@ -102,13 +102,18 @@ static void measure_set(struct hg_acl *acl, const char *kind, unsigned n, bool q
 
 int main(int argc, char **argv)
 {
-    const char *dir = argc == 3 && strcmp(argv[1], "--write") == 0 ? argv[2] : NULL;
-    struct setup setup = setup_begin(dir != NULL ? 1 : argc, argv);
+    struct setup setup = {.quick = false};
+    const char *dir = NULL;
     struct hg_acl_options options = {.rules_max = RULES_MAX};
-    unsigned max = setup.quick ? 1000 : RULES_MAX;
     struct hg_acl *acl;
     struct hg_err err;
+    unsigned max;
 
+    if (argc == 3 && strcmp(argv[1], "--write") == 0)
+        dir = argv[2];
+    else
+        setup = setup_begin(argc, argv);
+    max = setup.quick ? 1000 : RULES_MAX;
     setup_check(hg_acl_new(&acl, setup_arena(hg_acl_arena_bytes(&options)), &options, &err), &err);
     for (enum rule_kind kind = 0; kind < KINDS_N; kind++) {
         for (unsigned n = 10; n <= max; n *= 10) {
