@@ -73,8 +73,8 @@ HG_RING_INLINE_ bool hg_ring_is_single_(const struct hg_ring *ring, bool produce
 }
 
 /*
- * The first position from `pos` on that the other side has not published, to a producer as free, to a
- * consumer as an element; or one that is not below `enough`.
+ * How many positions from `pos` on the other side has published, to a producer as free slots, to a
+ * consumer as elements. Looks no further when it has found enough_n.
  * The acquire loads pair with the release stores of hg_ring_publish_: guarantees A and B.
  */
 HG_RING_INLINE_ uint64_t hg_ring_look_(const struct hg_ring *ring, bool producer, uint64_t pos,
@@ -95,9 +95,9 @@ HG_RING_INLINE_ uint64_t hg_ring_look_(const struct hg_ring *ring, bool producer
 }
 
 /*
- * Publishes the n > 0 claimed positions from `pos`, in `slot`, on: elements to consumers, or to producers the free
- * slots, which they use one round later. A sequence word says p for a slot in which a producer may
- * write position p, and p + 1 for one that holds it.
+ * Publishes the n > 0 claimed positions from `pos` on, which lies in `slot`: elements to consumers, or to
+ * producers free slots, which they use one round later. A sequence word says p for a slot in which a
+ * producer may write position p, and p + 1 for one that holds it.
  */
 HG_RING_INLINE_ void hg_ring_publish_(struct hg_ring *ring, bool producer, uint64_t pos,
                                       uint64_t slot, uint32_t n)
