@@ -9,8 +9,9 @@
     hash_PLACE_HASHED_KEY_OP
                            PLACE: primary (no key is in its second bucket), both. HASHED: hash, prehash. KEY: bytes.
                            OP: add, lookup, lookup_bulk, delete. DPDK has these for tables with and without locks,
-                           with extendable buckets, with and without data: its cells have that as prefix,
-                           `locks_`, `ext_`, and suffix `_data`; all of them stand beside our one table.
+                           with and without data: its cells have that as prefix, `locks_`, and suffix `_data`; all of
+                           them stand beside our one table. `ext_`: as many keys as there is room for, in a table
+                           with extendable buckets there and an ordinary one here.
 
 Less is better in all of them.
 """
@@ -98,7 +99,7 @@ def of_ours(lines):
 
 def ours(cell):
     """The name of our cell that stands beside one of DPDK's."""
-    return re.sub(r"^(locks_|ext_)?(hash_.*?)(_data)?$", r"\2", cell)
+    return re.sub(r"^(locks_)?((ext_)?hash_.*?)(_data)?$", r"\2", cell)
 
 
 # program of ours -> (autotest, its reader, seconds are this many times shorter)

@@ -1,9 +1,9 @@
 /*
  * A hash table for exact matches: keys of one size, 1 to 64 bytes, and a value of 64 bits with each.
  *
- * Workers look up without a lock while one control thread adds, replaces and deletes. Keys and values lie in
- * the table, so a look-up touches a sixteenth of a megabyte-sized array of tags, which tends to stay in the L2 cache, and
- * one line of the rest. All memory comes from an arena at creation; the table lives as long as the arena.
+ * Workers look up without a lock while one control thread adds, replaces and deletes. Keys and values lie in the
+ * table: most look-ups touch one line of tags and one of keys (two for keys of more than 56 bytes). All memory
+ * comes from an arena at creation; the table lives as long as the arena.
  *
  * The value is whatever the caller makes of it: a number, a pointer, the index of a record in an array of
  * its own. Whoever deletes a key and wants to reuse what its value stands for waits for a grace period first

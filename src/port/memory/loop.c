@@ -166,7 +166,7 @@ static int check_values(const union hg_port_value *values, unsigned *option, str
 
 static void free_pair(struct loop_pair *pair)
 {
-    struct hg_owned *left;
+    struct hg_owned *left = NULL;
 
     while (pair->ring != NULL && hg_ring_dequeue_burst(pair->ring, &left, 1) == 1)
         hg_owned_free(pair->rx_cache, left);

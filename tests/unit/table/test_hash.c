@@ -19,7 +19,8 @@ struct made {
 static struct made make(uint32_t max, uint32_t key_bytes, uint64_t seed)
 {
     struct hg_hash_options options = {.max = max, .key_bytes = key_bytes, .seed = seed};
-    struct hg_arena_options memory = {.name = "test", .bytes = hg_hash_bytes(&options)};
+    struct hg_arena_options memory = {
+        .name = "test", .bytes = hg_hash_bytes(&options), .pages = HG_PAGES_4K};
     struct made made;
 
     assert_int_equal(hg_arena_new(&made.arena, &memory, NULL), 0);

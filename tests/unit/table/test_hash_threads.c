@@ -15,7 +15,7 @@
 #include "sync/qsbr.h"
 #include "table/hash.h"
 
-enum { STAY = 96, KEYS = 512, MAX = 224, READERS = 2, CHANGES = 60000, BULK = 40 };
+enum { STAY = 96, KEYS = 512, MAX = 224, READERS = 2, CHANGES = 10000, BULK = 40 };
 
 static struct hg_hash *hash;
 static uint64_t keys[KEYS][4]; /* of 24 bytes, or 32 */
@@ -77,7 +77,7 @@ static void change(uint32_t changes_n)
 {
     uint32_t seed = 9;
 
-    for (uint32_t i = 0; i < changes_n || atomic_load(&looks) < 1000; i++) {
+    for (uint32_t i = 0; i < changes_n || atomic_load(&looks) < 200; i++) {
         uint32_t number = step(&seed) % KEYS;
 
         if (number < STAY || step(&seed) % 2 == 0) {
@@ -94,7 +94,8 @@ static void change(uint32_t changes_n)
 static void run(uint32_t key_bytes)
 {
     struct hg_hash_options options = {.max = MAX, .key_bytes = key_bytes};
-    struct hg_arena_options memory = {.name = "threads", .bytes = hg_hash_bytes(&options)};
+    struct hg_arena_options memory = {
+        .name = "threads", .bytes = hg_hash_bytes(&options), .pages = HG_PAGES_4K};
     struct hg_arena *arena;
     pthread_t reader[READERS];
 
