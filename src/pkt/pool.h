@@ -133,13 +133,7 @@ void hg_pool_put_more_(struct hg_pool_cache *cache, void *const *objects, uint32
 /* A copy of pointers without the call that memcpy() of a variable size is. */
 static inline void hg_pool_copy_(void **to, void *const *from, uint32_t n)
 {
-    while (n >= 8) {
-        memcpy(to, from, 8 * sizeof(*to));
-        to += 8;
-        from += 8;
-        n -= 8;
-    }
-    if (n >= 4) {
+    while (n >= 4) {
         memcpy(to, from, 4 * sizeof(*to));
         to += 4;
         from += 4;

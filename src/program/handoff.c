@@ -25,7 +25,6 @@ int handoff_new(struct handoff **into, uint32_t slots_n, struct hg_err *err)
     if (handoff == NULL)
         return hg_err_set(err, ENOMEM, "no memory for a handoff");
     memset(handoff, 0, sizeof(*handoff));
-    handoff->slots_n = slots_n;
     handoff->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (handoff->fd < 0)
         rc = hg_err_set(err, errno, "cannot create an event for a handoff: %s", strerror(errno));
@@ -49,9 +48,11 @@ void handoff_free(struct handoff *handoff)
     free(handoff);
 }
 
+/* Twice a burst: the count takes packets for gone that the taker has claimed, but whose slots are not free before it
+ * has copied the pointers. That is one burst at most. */
 bool handoff_has_room(const struct handoff *handoff)
 {
-    return handoff->slots_n - hg_ring_count(handoff->ring) >= HG_BURST_N;
+    return hg_ring_free_count(handoff->ring) >= 2 * HG_BURST_N;
 }
 
 static void wake(struct handoff *handoff)
@@ -67,16 +68,18 @@ unsigned handoff_put(struct handoff *handoff, struct hg_pool_cache *cache,
 {
     void *owned[HG_BURST_N];
     unsigned made = 0;
+    unsigned put;
 
     for (unsigned i = 0; i < n; i++) {
         owned[made] = hg_pkt_own(cache, pkts[i]);
         made += owned[made] != NULL;
     }
-    if (made != 0) {
-        hg_ring_enqueue_bulk(handoff->ring, owned, made);
+    put = hg_ring_enqueue_burst(handoff->ring, owned, made);
+    for (unsigned i = put; i < made; i++) /* none, if there was room as promised */
+        hg_owned_free(cache, owned[i]);
+    if (put != 0)
         wake(handoff);
-    }
-    return made;
+    return put;
 }
 
 unsigned handoff_take(struct handoff *handoff, struct hg_owned **owned)

@@ -30,8 +30,7 @@
 /* The way from a leg to the next one. One worker puts, one takes. */
 struct handoff {
     struct hg_ring *ring; /* of struct hg_owned * */
-    uint32_t slots_n;
-    int fd; /* readable after the taker has been signalled */
+    int fd;               /* readable after the taker has been signalled */
     /* The taker wants to be signalled. Set by it before its last look at the ring, taken back by either. */
     alignas(HG_CACHE_LINE_BYTES) atomic_bool armed;
 };
@@ -113,11 +112,11 @@ void leg_init_poller(struct leg *leg);
 int handoff_new(struct handoff **handoff, uint32_t slots_n, struct hg_err *err);
 void handoff_free(struct handoff *handoff);
 
-/* Whether a burst fits. The putting worker. */
+/* Whether a burst fits for certain. The putting worker. */
 bool handoff_has_room(const struct handoff *handoff);
 
 /* Hands over copies of n packets, n <= HG_BURST_N, in order, and wakes the taker if it sleeps. Returns for how
- * many there were buffers. There is room. The putting worker. */
+ * many there were buffers, if there was room. The putting worker. */
 unsigned handoff_put(struct handoff *handoff, struct hg_pool_cache *cache,
                      struct hg_pkt *const *pkts, unsigned n);
 

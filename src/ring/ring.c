@@ -67,7 +67,7 @@ int hg_ring_init(struct hg_ring *ring, const struct hg_ring_options *options, st
     memset((void *)ring->seq, 0, seq_bytes(&settled));
     /* As if consumers had given back the round before. */
     for (uint32_t pos = 0; pos < settled.slots_n; pos += HG_RING_BULK_MAX)
-        hg_ring_publish_(ring, false, hg_ring_pos_((uint64_t)pos - settled.slots_n),
+        hg_ring_publish_(ring, false, hg_ring_pos_((uint64_t)pos - settled.slots_n), pos,
                          hg_min_u32(settled.slots_n - pos, HG_RING_BULK_MAX));
     return 0;
 }

@@ -73,8 +73,8 @@ HG_RING_INLINE_ bool hg_ring_is_single_(const struct hg_ring *ring, bool produce
 }
 
 /*
- * The first position from `pos` on that the other side has not published, to a producer as free, to a
- * consumer as an element; or one that is not below `enough`.
+ * How many positions from `pos` on the other side has published, to a producer as free slots, to a
+ * consumer as elements. Looks no further when it has found enough_n.
  * The acquire loads pair with the release stores of hg_ring_publish_: guarantees A and B.
  */
 HG_RING_INLINE_ uint64_t hg_ring_look_(const struct hg_ring *ring, bool producer, uint64_t pos,
@@ -95,15 +95,16 @@ HG_RING_INLINE_ uint64_t hg_ring_look_(const struct hg_ring *ring, bool producer
 }
 
 /*
- * Publishes the n > 0 claimed positions from `pos` on: elements to consumers, or to producers the free
- * slots, which they use one round later. A sequence word says p for a slot in which a producer may
- * write position p, and p + 1 for one that holds it.
+ * Publishes the n > 0 claimed positions from `pos` on, which lies in `slot`: elements to consumers, or to
+ * producers free slots, which they use one round later. A sequence word says p for a slot in which a
+ * producer may write position p, and p + 1 for one that holds it.
  */
-HG_RING_INLINE_ void hg_ring_publish_(struct hg_ring *ring, bool producer, uint64_t pos, uint32_t n)
+HG_RING_INLINE_ void hg_ring_publish_(struct hg_ring *ring, bool producer, uint64_t pos,
+                                      uint64_t slot, uint32_t n)
 {
-    uint64_t next = pos + hg_ring_pos_(producer ? 1 : ring->mask + 1);
+    uint64_t next = pos + hg_ring_pos_(producer ? 1 : ring->slots_n);
 
-    atomic_store_explicit(&ring->seq[hg_ring_slot_(ring, pos)], next + n, memory_order_release);
+    atomic_store_explicit(&ring->seq[slot], next + n, memory_order_release);
 }
 
 /*
@@ -204,7 +205,7 @@ HG_RING_INLINE_ uint32_t hg_ring_move_(struct hg_ring *ring, bool producer, cons
     if (n == 0)
         return 0;
     slot = hg_ring_slot_(ring, pos);
-    if (hg_unlikely(slot + n > ring->mask + 1)) {
+    if (hg_unlikely(slot + n > ring->slots_n)) {
         hg_ring_copy_wrapped_(ring, slot, from, to, n);
     } else if (hg_likely(elem_bytes == 8)) { /* the same with a constant: pointers */
         char *at = ring->elems + slot * 8;
@@ -216,7 +217,7 @@ HG_RING_INLINE_ uint32_t hg_ring_move_(struct hg_ring *ring, bool producer, cons
         hg_ring_copy_(producer ? at : (char *)to, producer ? (const char *)from : at, elem_bytes,
                       n);
     }
-    hg_ring_publish_(ring, producer, pos, n);
+    hg_ring_publish_(ring, producer, pos, slot, n);
     return n;
 }
 
@@ -225,7 +226,7 @@ HG_RING_INLINE_ void hg_ring_commit_(struct hg_ring *ring, bool producer, uint64
                                      uint32_t claimed_n, uint32_t n)
 {
     if (n != 0)
-        hg_ring_publish_(ring, producer, pos, n);
+        hg_ring_publish_(ring, producer, pos, hg_ring_slot_(ring, pos), n);
     if (n < claimed_n && hg_ring_is_single_(ring, producer)) {
         _Atomic(uint64_t) *claim = hg_ring_claim_word_(ring, producer);
         uint64_t word = atomic_load_explicit(claim, memory_order_relaxed);

@@ -16,7 +16,8 @@ struct acl_rounds {
     uint64_t lines[ACL_BURST]; /* still to look at */
     uint32_t best_rank[ACL_BURST];
     uint32_t best[ACL_BURST]; /* position + 1 */
-    uint8_t open[ACL_BURST];  /* packets that need another round */
+    /* Packets that need another round. clang 14's analyser loses sight of the loop that fills it. */
+    uint8_t open[ACL_BURST];
     unsigned open_n;
 };
 
@@ -73,8 +74,7 @@ static inline void acl_search_rows(const struct acl_set *set, const struct acl_c
         for (unsigned j = 0; j < rounds.open_n; j++) {
             unsigned i = rounds.open[j];
             unsigned line = (unsigned)__builtin_ctzll(rounds.lines[i]);
-            /* clang 14 loses sight of open[] in the loop of acl_begin_rounds(), which fills it. */
-            unsigned first = first_in_line(set, &rounds, i, line); // NOLINT
+            unsigned first = first_in_line(set, &rounds, i, line); // NOLINT: open[] is filled
             uint32_t at = first < ACL_LINE_BITS ? line * ACL_LINE_BITS + first : set->no_rule;
             uint32_t rank = set->rank[at];
             uint64_t more = rounds.lines[i] & (rounds.lines[i] - 1);
@@ -89,7 +89,7 @@ static inline void acl_search_rows(const struct acl_set *set, const struct acl_c
         }
         rounds.open_n = open_n;
         for (unsigned j = 0; j < open_n; j++)
-            acl_expect_line(set, &rounds, rounds.open[j]);
+            acl_expect_line(set, &rounds, rounds.open[j]); // NOLINT: open[] is filled
     }
     for (unsigned i = 0; i < n; i++)
         data[i] = set->data[rounds.best[i]];

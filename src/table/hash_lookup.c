@@ -144,8 +144,7 @@ HG_HASH_INLINE uint64_t find_batch(const struct hg_hash *hash, const void *const
 {
     uint64_t h[BATCH];
     struct probe probe[BATCH];
-    uint8_t seconds[BATCH];
-    unsigned seconds_n = 0;
+    uint64_t seconds = 0;
     uint64_t candidates = 0;
     uint64_t hits = 0;
 
@@ -163,11 +162,11 @@ HG_HASH_INLINE uint64_t find_batch(const struct hg_hash *hash, const void *const
             candidates |= UINT64_C(1) << i;
         } else {
             __builtin_prefetch(&hash->bucket[hg_hash_other(hash, first, tag)]);
-            seconds[seconds_n++] = (uint8_t)i;
+            seconds |= UINT64_C(1) << i;
         }
     }
-    for (unsigned s = 0; s < seconds_n; s++) {
-        unsigned i = seconds[s];
+    for (; seconds != 0; seconds &= seconds - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(seconds);
         uint16_t tag = hg_hash_tag(h[i]);
         uint32_t other = hg_hash_other(hash, hg_hash_first(hash, h[i]), tag);
 

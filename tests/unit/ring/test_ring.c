@@ -167,7 +167,7 @@ static void begin_at(struct hg_ring *ring, uint64_t pos)
 {
     atomic_store(&ring->producers, hg_ring_pos_(pos));
     atomic_store(&ring->consumers, hg_ring_pos_(pos));
-    hg_ring_publish_(ring, false, hg_ring_pos_(pos - ring->slots_n), ring->slots_n);
+    hg_ring_publish_(ring, false, hg_ring_pos_(pos - ring->slots_n), 0, ring->slots_n);
 }
 
 static void queue_like_a_model(uint32_t slots_n, uint32_t elem_bytes, unsigned kind, uint64_t pos)

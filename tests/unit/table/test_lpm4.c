@@ -139,7 +139,7 @@ static uint16_t find_in(const struct many *many, uint32_t address)
 static void compare_bulks(const struct hg_lpm4 *lpm, const struct many *many)
 {
     for (unsigned n = 0; n <= 70; n++) {
-        uint32_t address[70];
+        uint32_t address[70] = {0};
         uint16_t next_hop[71];
 
         for (unsigned i = 0; i < n; i++)
