@@ -117,6 +117,22 @@ static void each_field_counts(void **state)
     assert_int_equal(look_up4(key), HG_ACL_NONE);
 }
 
+static void a_prefix_drops_what_is_behind_it(void **state)
+{
+    const uint8_t all[16] = {255, 255, 255, 255, 255, 255, 255, 255,
+                             255, 255, 255, 255, 255, 255, 255, 255};
+    const struct hg_acl_addr four = hg_acl_prefix4(0xc00002ff, 25);
+    const struct hg_acl_addr six = hg_acl_prefix6(all, 43);
+    const struct hg_acl_addr whole = hg_acl_prefix6(all, 200);
+
+    (void)state;
+    assert_memory_equal(four.bytes, ((const uint8_t[]){192, 0, 2, 128}), 4);
+    assert_memory_equal(four.mask, ((const uint8_t[]){255, 255, 255, 128}), 4);
+    assert_memory_equal(six.bytes, ((const uint8_t[16]){255, 255, 255, 255, 255, 224}), 16);
+    assert_memory_equal(six.mask, six.bytes, 16);
+    assert_memory_equal(whole.mask, all, 16);
+}
+
 static void the_highest_priority_wins_then_the_first(void **state)
 {
     struct hg_acl_rule rules[4];
@@ -329,6 +345,7 @@ int main(void)
         cmocka_unit_test(matches_nothing_without_rules),
         cmocka_unit_test(a_rule_without_conditions_matches_everything),
         cmocka_unit_test(each_field_counts),
+        cmocka_unit_test(a_prefix_drops_what_is_behind_it),
         cmocka_unit_test(the_highest_priority_wins_then_the_first),
         cmocka_unit_test(refuses_rules_that_say_nothing_sensible),
         cmocka_unit_test(refuses_more_rules_than_it_has_room_for),
