@@ -12,7 +12,7 @@
 
 #include "acl_rules.h"
 #include "base/clock.h"
-#include "lpm_setup.h"
+#include "setup.h"
 
 enum { RULES_MAX = 10000, KEYS_N = 65536, QUICK_KEYS_N = 2048, BURST_N = 32, SEED = 1 };
 
