@@ -1,9 +1,10 @@
 /*
  * How the ACL classifies.
  *
- * A key is cut into fields of 16 bits: two for an IPv4 address, eight for an IPv6 address, one for each port,
- * one for protocol and TCP flags, one for the VLAN. To each field a rule is a set of 16-bit numbers: a range, or
- * the numbers with given bits. So every rule is a product of such sets, whatever it was written as.
+ * A key is cut into fields of 16 bits: two for an IPv4 address, eight for an IPv6 address, one for
+ * each port, one for protocol and TCP flags, one for the VLAN. To each field a rule is a set of
+ * 16-bit numbers: a range, or the numbers with given bits. So every rule is a product of such sets,
+ * whatever it was written as.
  *
  *   1. Two numbers are of one class if no rule tells them apart. A field's tables turn a number into its class:
  *      one table by the first byte and one by both, equal parts of it shared; or a table by one byte,
@@ -58,8 +59,8 @@ struct acl_line {
     _Alignas(HG_CACHE_LINE_BYTES) uint64_t word[ACL_LINE_WORDS];
 };
 
-/* From a key to a class. With two tables: second[first[key[first_byte]] + key[second_byte]]; with one, where
- * second is NULL: first[key[first_byte]]. */
+/* From a key to a class. With two tables: second[first[key[first_byte]] + key[second_byte]]; with
+ * one, where second is NULL: first[key[first_byte]]. */
 struct acl_field {
     const uint16_t *first;
     const uint16_t *second;
@@ -75,7 +76,7 @@ struct acl_merge {
     uint8_t b;
 };
 
-/* A class that is left over. The row of class c begins at row[c * row_words]. Of it, which the first two words are the summary
+/* A class that is left over. The row of class c begins at row[c * row_words]: two words of summary
  * bits, then a line number for each of the lines. */
 struct acl_left {
     const uint32_t *row;
@@ -112,7 +113,8 @@ static inline uint64_t acl_row_lines(const uint32_t *row)
     return row[0] | (uint64_t)row[1] << 32;
 }
 
-/* Looks up n <= ACL_BURST keys. The plain one runs everywhere, the other where hg_acl_has_avx512(). */
+/* Looks up n <= ACL_BURST keys. The plain one runs everywhere, the other where
+ * hg_acl_has_avx512(). */
 void hg_acl_search_plain(const struct acl_set *set, const uint8_t *keys, uint32_t *data,
                          unsigned n);
 #if defined(__x86_64__)
@@ -121,7 +123,8 @@ void hg_acl_search_avx512(const struct acl_set *set, const uint8_t *keys, uint32
                           unsigned n);
 #endif
 
-/* Memory that is handed out from the front; what was taken last can be given back by restoring `used`. */
+/* Memory that is handed out from the front; what was taken last can be given back by restoring
+ * `used`. */
 struct acl_region {
     uint8_t *base;
     uint64_t bytes;
@@ -159,8 +162,8 @@ struct acl_cond hg_acl_cond_of(const struct hg_acl_rule *rule, const struct acl_
 int hg_acl_check_rule(const struct hg_acl_rule *rule, uint32_t number, struct hg_err *err);
 
 /*
- * Compiles the n rules `rules[index[i]]`, given from the best to the worst, into *set, whose tables come from
- * `out`; `work` is scratch memory and left as it was. Returns 0, or -ENOSPC with *err.
+ * Compiles the n rules `rules[index[i]]`, given from the best to the worst, into *set, whose tables
+ * come from `out`; `work` is scratch memory and left as it was. Returns 0, or -ENOSPC with *err.
  */
 int hg_acl_compile(struct acl_set *set, const struct acl_layout *layout,
                    const struct hg_acl_rule *rules, const uint32_t *index, uint32_t n,
