@@ -3,8 +3,9 @@
  *
  *     1-forwarder [-c CPUS] [-t SECONDS] [PORT [PORT]]
  *
- * A program owns ports, workers and pipes; a pipe carries the packets of one receive queue. Ports are
- * opened by a word each. Try, with two virtual machines or anything else that speaks vhost-user:
+ * A program owns ports, workers and pipes; a pipe carries the packets of one receive queue. Ports
+ * are opened by a word each. Try, with two virtual machines or anything else that speaks
+ * vhost-user:
  *
  *     1-forwarder vhost-user:socket=/tmp/a.sock vhost-user:socket=/tmp/b.sock
  */

@@ -3,8 +3,9 @@
  *
  *     2-mac-swap [-c CPUS] [-t SECONDS] [PORT]
  *
- * A stage is a function over a burst of packets. It works in their heads: private copies of the first bytes, which
- * no sender can change any more. The rest of a long frame is lent, and is passed on without a look.
+ * A stage is a function over a burst of packets. It works in their heads: private copies of the
+ * first bytes, which no sender can change any more. The rest of a long frame is lent, and is passed
+ * on without a look.
  */
 #include <headgate/headgate.h>
 #include <stdio.h>

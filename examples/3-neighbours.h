@@ -1,8 +1,9 @@
 /*
  * The neighbours of a router: which Ethernet address its next hops have. Part of example 3.
  *
- * Port i is 10.0.i.1 with 02:00:00:00:00:0i. ARP (RFC 826) is learned from whatever it says, and answered when it
- * asks for us. A packet for a neighbour that is not known is lost, but makes us ask.
+ * Port i is 10.0.i.1 with 02:00:00:00:00:0i. ARP (RFC 826) is learned from whatever it says, and
+ * answered when it asks for us. A packet for a neighbour that is not known is lost, but makes us
+ * ask.
  */
 #include <errno.h>
 #include <headgate/headgate.h>

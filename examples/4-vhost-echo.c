@@ -3,8 +3,9 @@
  *
  *     4-vhost-echo [-c CPUS] [-t SECONDS] [SOCKET]
  *
- * A vhost-user port is a port like any other. What is different is that the sender is somebody else's machine: its
- * memory changes while we look at it, it stops in the middle, it lies. None of that reaches a stage.
+ * A vhost-user port is a port like any other. What is different is that the sender is somebody
+ * else's machine: its memory changes while we look at it, it stops in the middle, it lies. None of
+ * that reaches a stage.
  */
 #include <headgate/headgate.h>
 #include <stdio.h>

@@ -3,8 +3,9 @@
  *
  *     5-rate-limiter [-c CPUS] [-t SECONDS] [MBITS [PORT [PORT]]]
  *
- * A meter is a token bucket (RFC 2697 with one bucket); hg_meter_police() is a stage that lets the packets fall that find no
- * tokens. Its burst size decides how uneven the traffic may be: here what the rate makes in ten milliseconds.
+ * A meter is a token bucket (RFC 2697 with one bucket); hg_meter_police() is a stage that lets the
+ * packets fall that find no tokens. Its burst size decides how uneven the traffic may be: here what
+ * the rate makes in ten milliseconds.
  */
 #include <errno.h>
 #include <headgate/headgate.h>

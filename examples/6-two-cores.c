@@ -3,14 +3,16 @@
  *
  *     6-two-cores [-c CPUS] [-t SECONDS] [PORT [PORT]]
  *
- * hg_pipe_handoff() continues a pipe on another worker. What was lent for the burst is copied, into buffers of a pool; the
- * packets travel through a ring, in order, and none is lost there: while the ring is full the first worker does
- * not receive. A copy and a trip between cores cost about what a small packet costs elsewhere, so hand off what is worth it.
+ * hg_pipe_handoff() continues a pipe on another worker. What was lent for the burst is copied, into
+ * buffers of a pool; the packets travel through a ring, in order, and none is lost there: while the
+ * ring is full the first worker does not receive. A copy and a trip between cores cost about what a
+ * small packet costs elsewhere, so hand off what is worth it.
  */
 #include <headgate/headgate.h>
 #include <stdio.h>
 
-/* Something that takes its time: the checksum over all that the head has of a packet, again and again. */
+/* Something that takes its time: the checksum over all that the head has of a packet, again and
+ * again. */
 static unsigned work(void *ctx, struct hg_pkt **pkts, unsigned n)
 {
     uint64_t *sum = ctx;

@@ -5,8 +5,9 @@
  *
  *     7-pcap-filter 'udp port 53' pcap:read=all.pcap pcap:write=dns.pcap
  *
- * Another library at work in a stage: libpcap compiles the expression (pcap-filter(7)), its interpreter judges. It sees
- * the private head, so an expression that looks for bytes behind the first 192 does not find them.
+ * Another library at work in a stage: libpcap compiles the expression (pcap-filter(7)), its
+ * interpreter judges. It sees the private head, so an expression that looks for bytes behind the
+ * first 192 does not find them.
  */
 #include <errno.h>
 #include <headgate/headgate.h>

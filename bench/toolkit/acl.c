@@ -1,12 +1,13 @@
 /*
- * Cycles of the ACL's lookup, in the manner of DPDK's dpdk-test-acl: a trace of keys is classified again and
- * again in bursts of 32, cycles of all that divided by keys. Cells:
+ * Cycles of the ACL's lookup, in the manner of DPDK's dpdk-test-acl: a trace of keys is classified
+ * again and again in bursts of 32, cycles of all that divided by keys. Cells:
  *
  *     acl_KIND_RULES           KIND: acl, fw, ipc (acl_rules.h). RULES: 10 to 10000
  *     acl_KIND_RULES_single    one key for each call
  *
- * Beside them on standard error what the set costs: time to replace it, memory, loads. --write DIR writes the
- * sets and traces for dpdk-test-acl instead, KIND_RULES.rules and KIND_RULES.trace; acl_pairs compares the two.
+ * Beside them on standard error what the set costs: time to replace it, memory, loads. --write DIR
+ * writes the sets and traces for dpdk-test-acl instead, KIND_RULES.rules and KIND_RULES.trace;
+ * acl_pairs compares the two.
  */
 #include <inttypes.h>
 

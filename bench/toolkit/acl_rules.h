@@ -1,15 +1,17 @@
 /*
- * Rule sets and traces for the ACL's benchmark, in the manner of ClassBench (Taylor and Turner, "ClassBench: A
- * Packet Classification Benchmark", INFOCOM 2005): its three kinds of filter set, told apart by how long
- * the prefixes are, how often a field is a wildcard, and which kinds of port ranges occur.
+ * Rule sets and traces for the ACL's benchmark, in the manner of ClassBench (Taylor and Turner,
+ * "ClassBench: A Packet Classification Benchmark", INFOCOM 2005): its three kinds of filter set,
+ * told apart by how long the prefixes are, how often a field is a wildcard, and which kinds of port
+ * ranges occur.
  *
  *   acl   access lists: few wildcard addresses, source port any, destination port mostly one
  *   fw    firewalls: many wildcard addresses on either side, ranges of both ports
  *   ipc   chains of a packet filter: between the two, long prefixes
  *
- * Not ClassBench's own seeds, which are statistics of private filter sets: the shapes, with our numbers.
- * As there, prefixes nest and share networks, and a trace is made of the rules: each packet lies in a random
- * place inside a random rule. The same arguments give the same set on every machine.
+ * Not ClassBench's own seeds, which are statistics of private filter sets: the shapes, with our
+ * numbers. As there, prefixes nest and share networks, and a trace is made of the rules: each
+ * packet lies in a random place inside a random rule. The same arguments give the same set on every
+ * machine.
  */
 #ifndef HG_BENCH_ACL_RULES_H
 #define HG_BENCH_ACL_RULES_H

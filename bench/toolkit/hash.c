@@ -1,10 +1,11 @@
 /*
- * Cycles of the hash table in the cells of DPDK's hash_perf_autotest: per add, look-up one by one, look-up in
- * bulks of 16, and delete; keys of ten sizes, the hash computed inside or before; keys that are all in their first
- * bucket, keys as they come, both with three quarters of 2^19 keys in a table for 2^19, and (ext) all of them.
+ * Cycles of the hash table in the cells of DPDK's hash_perf_autotest: per add, look-up one by one,
+ * look-up in bulks of 16, and delete; keys of ten sizes, the hash computed inside or before; keys
+ * that are all in their first bucket, keys as they come, both with three quarters of 2^19 keys in a
+ * table for 2^19, and (ext) all of them.
  *
- * The table is the ordinary one, that readers may use meanwhile, and each key has its 8 bytes of data: so a cell stands
- * beside DPDK's with and without data, and with and without locks.
+ * The table is the ordinary one, that readers may use meanwhile, and each key has its 8 bytes of
+ * data: so a cell stands beside DPDK's with and without data, and with and without locks.
  */
 #include <inttypes.h>
 
@@ -46,8 +47,8 @@ static void cell(const struct run *run, const char *op, uint64_t start, uint64_t
            op, (double)(hg_cycles() - start) / (double)n);
 }
 
-/* The first n keys of those that count up from 0, little-endian; of those that find their first bucket full, none if
- * primary_only. */
+/* The first n keys of those that count up from 0, little-endian; of those that find their first
+ * bucket full, none if primary_only. */
 static void make_keys(const struct hg_hash *hash, unsigned key_bytes, uint32_t n, bool primary_only)
 {
     uint8_t *in_bucket = calloc(hash->bucket_n, 1);

@@ -1,7 +1,8 @@
 /*
- * An IPv4 router on one core: frames of 64 bytes from a generator, random destinations, a million routes, a sink. Each
- * frame is made, parsed, validated, its TTL and checksum changed, its destination looked up, its Ethernet addresses
- * rewritten, and checked by the sink. Prints cycles for each frame that is forwarded; then for what it is made of:
+ * An IPv4 router on one core: frames of 64 bytes from a generator, random destinations, a million
+ * routes, a sink. Each frame is made, parsed, validated, its TTL and checksum changed, its
+ * destination looked up, its Ethernet addresses rewritten, and checked by the sink. Prints cycles
+ * for each frame that is forwarded; then for what it is made of:
  *
  *   l3fwd             the whole, for each frame that arrives
  *   l3fwd_local       the same to 256 destinations: every entry is in the cache
@@ -9,7 +10,8 @@
  *   l3fwd_miss        the machine's limit: cycles for each of many independent loads at random places of as much
  *                     memory as the first level of the table has
  *
- * An eighth of all addresses are groups or reserved, and fall out as martians; they count as received, not forwarded.
+ * An eighth of all addresses are groups or reserved, and fall out as martians; they count as
+ * received, not forwarded.
  */
 #include <inttypes.h>
 
@@ -98,8 +100,8 @@ static void measure(const char *name, const char *generator, struct hg_route4 *r
     hg_program_free(program);
 }
 
-/* Batches of addresses are made outside of the time. The loads depend on nothing, so the processor has as many of
- * them under way as it can. */
+/* Batches of addresses are made outside of the time. The loads depend on nothing, so the processor
+ * has as many of them under way as it can. */
 static void measure_misses(const struct setup *setup)
 {
     struct hg_arena *arena = setup_arena(MISS_PLACES_N * sizeof(uint32_t));

@@ -1,7 +1,8 @@
 /*
- * Cycles of the IPv4 routing table in the cells of DPDK's lpm_perf_autotest: per route added and deleted,
- * per look-up one by one, in bulks of 32 and in fours, and per route added and deleted while a reader looks
- * up. Also the cache lines of the first level that the routes use, of which DPDK's entries need twice as many.
+ * Cycles of the IPv4 routing table in the cells of DPDK's lpm_perf_autotest: per route added and
+ * deleted, per look-up one by one, in bulks of 32 and in fours, and per route added and deleted
+ * while a reader looks up. Also the cache lines of the first level that the routes use, of which
+ * DPDK's entries need twice as many.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -148,7 +149,8 @@ static void *look_up_all_the_time(void *ctx)
     return NULL;
 }
 
-/* All routes longer than 24 bits come and go, in a table of their own, while another thread reads. */
+/* All routes longer than 24 bits come and go, in a table of their own, while another thread
+ * reads. */
 static void measure_updates(const struct setup *setup)
 {
     struct hg_lpm4_options options = {.rules_max = ROUTES_MAX};

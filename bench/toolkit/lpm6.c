@@ -1,7 +1,8 @@
 /*
- * Cycles of the IPv6 routing table in the cells of DPDK's lpm6_perf_autotest: 1,000 routes whose depth is anything
- * from 1 to 128, and 100,000 addresses, each below one of them. And the same cells with a table as the Internet's
- * is: 200,000 routes, most of them /48 and /32 to /44 below the prefixes of the regional registries.
+ * Cycles of the IPv6 routing table in the cells of DPDK's lpm6_perf_autotest: 1,000 routes whose
+ * depth is anything from 1 to 128, and 100,000 addresses, each below one of them. And the same
+ * cells with a table as the Internet's is: 200,000 routes, most of them /48 and /32 to /44 below
+ * the prefixes of the regional registries.
  */
 #include "table/lpm6.h"
 #include "base/bits.h"

@@ -1,7 +1,8 @@
 /*
- * The routes of DPDK's lpm_perf_autotest: a million, as many of each depth and address class as a router of the
- * Internet's core had, spread evenly over the class from a random start. What the two have in common are the
- * counts; so the look-ups of both find the same share of addresses, depths and cache lines.
+ * The routes of DPDK's lpm_perf_autotest: a million, as many of each depth and address class as a
+ * router of the Internet's core had, spread evenly over the class from a random start. What the two
+ * have in common are the counts; so the look-ups of both find the same share of addresses, depths
+ * and cache lines.
  */
 #ifndef HG_BENCH_TOOLKIT_LPM_ROUTES_H
 #define HG_BENCH_TOOLKIT_LPM_ROUTES_H
@@ -54,7 +55,8 @@ static inline unsigned routes_spread(struct route *route, unsigned class, unsign
     return n;
 }
 
-/* Fills `route`, which has room for ROUTES_MAX, class by class and from short to long; returns how many. */
+/* Fills `route`, which has room for ROUTES_MAX, class by class and from short to long; returns how
+ * many. */
 static inline unsigned routes_make(struct route *route)
 {
     unsigned n = 0;

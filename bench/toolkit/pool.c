@@ -1,13 +1,13 @@
 /*
- * The pool beside DPDK's mempool_perf_autotest (22.11): objects are taken in calls of `get` until `keep` are
- * held, and given back in calls of `put`; in one thread or two, without a cache, with one of the pool's
- * size (512 objects there and here), and with a cache that lasts for one measurement. `const`: the sizes of
- * calls are constants to the compiler.
+ * The pool beside DPDK's mempool_perf_autotest (22.11): objects are taken in calls of `get` until
+ * `keep` are held, and given back in calls of `put`; in one thread or two, without a cache, with
+ * one of the pool's size (512 objects there and here), and with a cache that lasts for one
+ * measurement. `const`: the sizes of calls are constants to the compiler.
  *
  *   pool_KIND_CORESc_getG_putP_keepK[_const]    cycles of a core for each object taken and given back
  *
- * `cache` and `owncache` differ in DPDK by where the cache lies, in the pool or with the user; here they
- * differ by its age alone.
+ * `cache` and `owncache` differ in DPDK by where the cache lies, in the pool or with the user; here
+ * they differ by its age alone.
  *
  *   pool [--cpus A[,B]] [--quick]
  */
@@ -97,8 +97,8 @@ static inline __attribute__((always_inline)) void turn(struct hg_pool_cache *cac
     }
 }
 
-/* Whether there is a cache is the caller's to know when it is compiled: DPDK's calls branch on it too, but
- * its test has one copy of the loop for each size that is constant, and not more. */
+/* Whether there is a cache is the caller's to know when it is compiled: DPDK's calls branch on it
+ * too, but its test has one copy of the loop for each size that is constant, and not more. */
 static __attribute__((noinline)) void turn_variable(struct hg_pool_cache *cache, uint32_t keep,
                                                     uint32_t get, uint32_t put)
 {

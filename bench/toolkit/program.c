@@ -1,5 +1,6 @@
 /*
- * What composing costs: cycles per packet of 64 bytes from a generator to a null port, through a program.
+ * What composing costs: cycles per packet of 64 bytes from a generator to a null port, through a
+ * program.
  *
  *   program_forward    receive and transmit, nothing between
  *   program_stages_N   with N stages that each read and write a byte of every head
@@ -9,8 +10,8 @@
  *
  *   program [--cpus A[,B]] [--quick]
  *
- * The median of several runs each. The generator and the ports are in all of them: program_forward is the floor of
- * everything that is measured on memory ports.
+ * The median of several runs each. The generator and the ports are in all of them: program_forward
+ * is the floor of everything that is measured on memory ports.
  */
 #include <getopt.h>
 #include <stdio.h>

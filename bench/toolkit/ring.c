@@ -1,7 +1,8 @@
 /*
- * Cycles of the ring in the cells of DPDK's ring_perf_autotest: one element, bursts and bulks of 8 and 32 in
- * and out on one core; dequeues that find the ring empty; bulks from one core to another; and two cores that
- * both put bulks in and take them out. Pointers and values of 16 bytes, sides of one and of many.
+ * Cycles of the ring in the cells of DPDK's ring_perf_autotest: one element, bursts and bulks of 8
+ * and 32 in and out on one core; dequeues that find the ring empty; bulks from one core to another;
+ * and two cores that both put bulks in and take them out. Pointers and values of 16 bytes, sides of
+ * one and of many.
  */
 #include <pthread.h>
 #include <stdio.h>

@@ -1,17 +1,17 @@
 /*
  * Meters and the scheduler: cycles, and how well they keep their promises by a real clock.
  *
- * A meter's cell is cycles per packet, alone and in bursts of 32, with a CIR of half of what is offered. A
- * scheduler's cell is cycles per packet for one enqueue and one dequeue, in bursts of 32, into queues drawn
- * at random, 8 packets waiting in each on average:
+ * A meter's cell is cycles per packet, alone and in bursts of 32, with a CIR of half of what is
+ * offered. A scheduler's cell is cycles per packet for one enqueue and one dequeue, in bursts of
+ * 32, into queues drawn at random, 8 packets waiting in each on average:
  *
  *   open     no shaper
  *   shaped   a shaper on port, subport and class that never holds; the twin of sched_dpdk.c
  *   held     every subport has the rate that it is offered: each packet waits in the timing wheel
  *
- * With --seconds N also the real clock: 64 subports at 5 to 305 Mbit/s under a port of 10 Gbit/s for N seconds, and
- * in each 4 queues with weights of 1 to 4; the largest error of a rate and of a share, in per mille. The same in
- * virtual time, exact, is tests/unit/sched/test_rates.c.
+ * With --seconds N also the real clock: 64 subports at 5 to 305 Mbit/s under a port of 10 Gbit/s
+ * for N seconds, and in each 4 queues with weights of 1 to 4; the largest error of a rate and of a
+ * share, in per mille. The same in virtual time, exact, is tests/unit/sched/test_rates.c.
  */
 #include <inttypes.h>
 

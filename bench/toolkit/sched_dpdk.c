@@ -1,10 +1,11 @@
 /*
- * The same packets, counts and loops as sched.c, through DPDK's rte_meter and rte_sched, since dpdk-test measures
- * neither. Cells have the names of their twins there: the schedulers are the shaped ones, DPDK's having no
- * others. A pipe, of 13 classes and 16 queues, stands for a subport of 4 classes of 4 queues.
+ * The same packets, counts and loops as sched.c, through DPDK's rte_meter and rte_sched, since
+ * dpdk-test measures neither. Cells have the names of their twins there: the schedulers are the
+ * shaped ones, DPDK's having no others. A pipe, of 13 classes and 16 queues, stands for a subport
+ * of 4 classes of 4 queues.
  *
- * rte_sched writes and reads the packet's descriptor (rte_mbuf), ours does not touch the packet. Built where
- * libdpdk's headers are; runs without hugepages and without devices.
+ * rte_sched writes and reads the packet's descriptor (rte_mbuf), ours does not touch the packet.
+ * Built where libdpdk's headers are; runs without hugepages and without devices.
  */
 #include <rte_cycles.h>
 #include <rte_eal.h>
@@ -133,7 +134,8 @@ static struct rte_sched_port *make(unsigned pipes_n)
     return port;
 }
 
-/* Puts a packet into a queue at random: the first 12 of a pipe are classes, the others share the last class. */
+/* Puts a packet into a queue at random: the first 12 of a pipe are classes, the others share the
+ * last class. */
 static void place(struct rte_sched_port *port, struct rte_mbuf *packet, unsigned queues_n)
 {
     uint32_t i = draw_below(queues_n);

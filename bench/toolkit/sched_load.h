@@ -1,4 +1,5 @@
-/* What the benchmarks of the scheduler share, ours and DPDK's: the packets, the counts, the median. */
+/* What the benchmarks of the scheduler share, ours and DPDK's: the packets, the counts, the
+ * median. */
 #ifndef HG_BENCH_SCHED_LOAD_H
 #define HG_BENCH_SCHED_LOAD_H
 

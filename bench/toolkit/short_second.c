@@ -1,7 +1,8 @@
 /*
- * Preloaded into dpdk-test: tells the rate of its clock, and makes its seconds shorter, HG_SECONDS_SHORTER
- * times. mempool_perf_autotest spends five seconds on each of some four hundred cells; half an hour a
- * round is too long for pairs. Rates that it then prints are too low by the same factor.
+ * Preloaded into dpdk-test: tells the rate of its clock, and makes its seconds shorter,
+ * HG_SECONDS_SHORTER times. mempool_perf_autotest spends five seconds on each of some four hundred
+ * cells; half an hour a round is too long for pairs. Rates that it then prints are too low by the
+ * same factor.
  */
 #include <dlfcn.h>
 #include <inttypes.h>

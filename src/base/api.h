@@ -1,6 +1,7 @@
 /*
- * What a public header wears: its declarations stand between HG_API_BEGIN and HG_API_END, its includes
- * before them. The library is built with hidden symbols; these are the ones it shows, with C linkage.
+ * What a public header wears: its declarations stand between HG_API_BEGIN and HG_API_END, its
+ * includes before them. The library is built with hidden symbols; these are the ones it shows, with
+ * C linkage.
  */
 #ifndef HG_BASE_API_H
 #define HG_BASE_API_H

@@ -1,7 +1,7 @@
 /*
  * Atomics for headers that C++ programs include too: <stdatomic.h> in C; in C++ the same names from
- * <atomic>, as C++23 does it (its <stdatomic.h>, P0943). Write `_Atomic(uint64_t) n;`, with parentheses:
- * the other form does not exist there.
+ * <atomic>, as C++23 does it (its <stdatomic.h>, P0943). Write `_Atomic(uint64_t) n;`, with
+ * parentheses: the other form does not exist there.
  */
 #ifndef HG_BASE_ATOMIC_H
 #define HG_BASE_ATOMIC_H

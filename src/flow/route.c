@@ -18,8 +18,8 @@ const char *const hg_route_drop_names[HG_ROUTE_DROP_N] = {
     [HG_ROUTE_NO_ROUTE] = "no_route",
 };
 
-/* Whether a header without options has the right checksum. The order of bytes does not matter to the sum (RFC 1071,
- * 2 (B)). */
+/* Whether a header without options has the right checksum. The order of bytes does not matter to
+ * the sum (RFC 1071, 2 (B)). */
 static inline bool is_csum_right(const uint8_t *ip4)
 {
     uint64_t first = hg_load_raw64(ip4);
@@ -33,8 +33,9 @@ static inline bool is_csum_right(const uint8_t *ip4)
     return (uint16_t)((sum >> 16) + sum) == 0xffff;
 }
 
-/* 0.0.0.0/8, 127.0.0.0/8, and everything from the multicast groups on: no source of a packet between networks, and no
- * destination of one that is routed to a single next hop (RFC 1812, 4.2.2.11 and 5.3.7). */
+/* 0.0.0.0/8, 127.0.0.0/8, and everything from the multicast groups on: no source of a packet
+ * between networks, and no destination of one that is routed to a single next hop (RFC 1812,
+ * 4.2.2.11 and 5.3.7). */
 static inline bool is_martian(uint32_t address)
 {
     uint32_t net = address >> 24;
@@ -78,9 +79,9 @@ static enum hg_route_drop judge(const struct hg_pkt *pkt)
     return ip4[HG_IP4_TTL] > 1 ? HG_ROUTE_DROP_N : HG_ROUTE_TTL;
 }
 
-/* Whether a packet passes all of judge(), which is asked when this says no: also when there are options. Without a
- * branch, so that bad packets among good ones cost no more than themselves. What is not IPv4 has other bytes in its
- * place, which are read and do not matter. */
+/* Whether a packet passes all of judge(), which is asked when this says no: also when there are
+ * options. Without a branch, so that bad packets among good ones cost no more than themselves. What
+ * is not IPv4 has other bytes in its place, which are read and do not matter. */
 static inline bool is_plainly_good(const struct hg_pkt *pkt)
 {
     const uint8_t *ip4 = ip4_of(pkt);
@@ -96,8 +97,8 @@ static inline bool is_plainly_good(const struct hg_pkt *pkt)
     return !bad;
 }
 
-/* Moves those that are good to the front and asks for their entries of the table, which arrive while the others are
- * looked at. Returns how many. */
+/* Moves those that are good to the front and asks for their entries of the table, which arrive
+ * while the others are looked at. Returns how many. */
 static inline unsigned validate(struct hg_route4 *route, struct hg_pkt **pkts, unsigned n)
 {
     uint32_t good = 0; /* a bit for each packet */

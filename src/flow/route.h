@@ -1,5 +1,6 @@
 /*
- * Routing: the stage that makes a router out of a pipe. What RFC 1812 asks of forwarding an IPv4 packet, for a burst:
+ * Routing: the stage that makes a router out of a pipe. What RFC 1812 asks of forwarding an IPv4
+ * packet, for a burst:
  *
  *   validate   header whole, version, lengths, checksum (5.2.2); addresses that are nobody's (5.3.7); not from a
  *              link-layer broadcast (5.3.4)
@@ -7,8 +8,9 @@
  *   look up    the longest prefix (5.2.4.3), for all packets of the burst together
  *   rewrite    Ethernet addresses, and the port to go out at, from the next hop's adjacency
  *
- * What is not forwarded falls out of the burst and is counted under one reason. A router that answers with ICMP, or
- * has addresses of its own, looks at packets in a stage before this one. VLAN tags stay as they are.
+ * What is not forwarded falls out of the burst and is counted under one reason. A router that
+ * answers with ICMP, or has addresses of its own, looks at packets in a stage before this one. VLAN
+ * tags stay as they are.
  */
 #ifndef HG_FLOW_ROUTE_H
 #define HG_FLOW_ROUTE_H
@@ -49,9 +51,10 @@ struct hg_route4 {
 };
 
 /*
- * Routes n parsed packets (flow/parse.h), n <= HG_BURST_N: what is forwarded is changed as said above and moved to
- * the front, in order. Returns how many. A stage of a program (program/program.h) with the router as its
- * context; the router's worker, a reader in the sense of sync/qsbr.h.
+ * Routes n parsed packets (flow/parse.h), n <= HG_BURST_N: what is forwarded is changed as said
+ * above and moved to the front, in order. Returns how many. A stage of a program
+ * (program/program.h) with the router as its context; the router's worker, a reader in the sense of
+ * sync/qsbr.h.
  */
 unsigned hg_route4(void *router, struct hg_pkt **pkts, unsigned n);
 

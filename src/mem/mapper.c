@@ -1,6 +1,6 @@
 /*
- * The list of arenas and the mappers, under one lock: a mapper has mapped exactly the arenas of the list at
- * every moment at which nobody holds it.
+ * The list of arenas and the mappers, under one lock: a mapper has mapped exactly the arenas of the
+ * list at every moment at which nobody holds it.
  */
 #include "mem/mapper.h"
 
@@ -23,7 +23,8 @@ static struct hg_dma_range range_at(const struct hg_arena *arena, uint64_t offse
     return range;
 }
 
-/* Unmaps what lies before `end`; mapping has begun at the same place, so the ranges are the same. */
+/* Unmaps what lies before `end`; mapping has begun at the same place, so the ranges are the
+ * same. */
 static void unmap(const struct hg_mapper *mapper, const struct hg_arena *arena, uint64_t end)
 {
     struct hg_dma_range range;

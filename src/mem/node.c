@@ -10,7 +10,8 @@
 
 enum { BITS = 8 * sizeof(unsigned long) };
 
-/* The nodes that are online, as the kernel lists them ("0-1,4"); "0" where it knows nothing of nodes. */
+/* The nodes that are online, as the kernel lists them ("0-1,4"); "0" where it knows nothing of
+ * nodes. */
 static void read_online(char *list, size_t n)
 {
     FILE *file = fopen("/sys/devices/system/node/online", "re");

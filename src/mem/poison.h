@@ -1,6 +1,6 @@
 /*
- * AddressSanitizer's word for memory that exists and must not be touched; nothing in other builds. Works
- * on any memory, ours included: mappings, arenas, pools.
+ * AddressSanitizer's word for memory that exists and must not be touched; nothing in other builds.
+ * Works on any memory, ours included: mappings, arenas, pools.
  */
 #ifndef HG_MEM_POISON_H
 #define HG_MEM_POISON_H

@@ -31,8 +31,8 @@ struct hg_arena {
     struct hg_arena *next; /* in the list of all; guarded by its lock */
 };
 
-/* Puts an arena into the list of all and has it mapped by every mapper. 0, or what a mapper returned with
- * *err; then it is not in the list and no mapper holds it. */
+/* Puts an arena into the list of all and has it mapped by every mapper. 0, or what a mapper
+ * returned with *err; then it is not in the list and no mapper holds it. */
 int hg_arenas_add(struct hg_arena *arena, struct hg_err *err);
 
 /* Has it unmapped by every mapper and takes it out. */

@@ -18,9 +18,9 @@ enum {
 };
 
 /*
- * An owned packet, in buffers of a pool: this in the first one, behind it the list of pieces, behind
- * that the frame from its head on, as far as it fits; the rest in further buffers. `pkt` is complete
- * and can be transmitted as it is, any number of times.
+ * An owned packet, in buffers of a pool: this in the first one, behind it the list of pieces,
+ * behind that the frame from its head on, as far as it fits; the rest in further buffers. `pkt` is
+ * complete and can be transmitted as it is, any number of times.
  */
 struct hg_owned {
     struct hg_pkt pkt; /* pkt.seg is the list right behind this */

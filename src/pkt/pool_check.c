@@ -1,8 +1,9 @@
 /*
  * What debug builds check of a pool's objects: whose they are, and that nobody else writes to them.
  *
- * An object is FREE-marked while it lies in the pool and FRESH-marked when it is taken; behind it, up to the next
- * one, lies a fence. Each is looked at when the object changes hands, by the thread at whose hands it is.
+ * An object is FREE-marked while it lies in the pool and FRESH-marked when it is taken; behind it,
+ * up to the next one, lies a fence. Each is looked at when the object changes hands, by the thread
+ * at whose hands it is.
  */
 #include <dlfcn.h>
 #include <inttypes.h>
@@ -17,7 +18,8 @@
 
 enum { GROUPS_MAX = 16 }; /* of objects with one holder and place, in a report */
 
-/* A place in the code as addr2line(1) takes it: FILE(+OFFSET), and the function where that is known. */
+/* A place in the code as addr2line(1) takes it: FILE(+OFFSET), and the function where that is
+ * known. */
 struct place_name {
     char text[160];
 };

@@ -39,8 +39,8 @@ struct hg_pool_stats hg_pool_cache_stats(const struct hg_pool_cache *cache)
     };
     uint64_t out_n;
 
-    /* What came in has gone out, or is there; so givers need not count. What was read before its thread took
-     * from the reserve may be less than what it took. */
+    /* What came in has gone out, or is there; so givers need not count. What was read before its
+     * thread took from the reserve may be less than what it took. */
     out_n = stats.take_n + hg_pool_load_(&more->to_reserve_n) + hg_pool_cached_(cache);
     stats.give_n = out_n - hg_min_u64(out_n, hg_pool_load_(&more->from_reserve_n));
     return stats;
@@ -157,8 +157,8 @@ struct hg_pool_info hg_pool_info(struct hg_pool *pool)
 
 /* --- pools come and go --- */
 
-/* Bytes from an object to the next: an odd number of cache lines; in debug builds with a line to spare, as a
- * fence. 0 when an object is too large. */
+/* Bytes from an object to the next: an odd number of cache lines; in debug builds with a line to
+ * spare, as a fence. 0 when an object is too large. */
 static uint32_t stride_of(uint32_t object_bytes)
 {
     uint64_t lines = hg_round_up(object_bytes, HG_CACHE_LINE_BYTES) / HG_CACHE_LINE_BYTES;
@@ -240,8 +240,8 @@ int hg_pool_new(struct hg_pool **pool, struct hg_arena *arena,
     return 0;
 }
 
-/* Of each name, and without a cache: whose balance is not even has not given back, or somebody else has done it
- * for him. */
+/* Of each name, and without a cache: whose balance is not even has not given back, or somebody else
+ * has done it for him. */
 static void report_leaks(const struct hg_pool *pool)
 {
     uint32_t held_n = pool->n - pool->reserve_n;

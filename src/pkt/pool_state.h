@@ -14,8 +14,8 @@
 #include "mem/arena.h"
 #include "pkt/pool.h"
 
-/* What has gone through the caches of one name: what is left of them when they are freed, and how debug builds
- * say who holds an object. */
+/* What has gone through the caches of one name: what is left of them when they are freed, and how
+ * debug builds say who holds an object. */
 struct hg_pool_account {
     char name[HG_MEM_NAME_MAX + 1];
     struct hg_pool_stats stats;
@@ -24,7 +24,8 @@ struct hg_pool_account {
 
 /* What a debug build knows of an object. */
 struct hg_pool_object {
-    /* Where it was taken or given back last. Written by its owner, or with the state below as the lock. */
+    /* Where it was taken or given back last. Written by its owner, or with the state below as the
+     * lock. */
     void *place;
     const struct hg_pool_account *account;
     atomic_bool taken;
@@ -53,7 +54,8 @@ struct hg_pool {
     uint64_t shared_empty_n;
 };
 
-/* Of a cache, what its thread does not need for each call. The counters are written by that thread. */
+/* Of a cache, what its thread does not need for each call. The counters are written by that
+ * thread. */
 struct hg_pool_more {
     struct hg_pool_account *account;
     struct hg_pool_cache *next;      /* guarded by the pool's list_lock */
@@ -76,8 +78,8 @@ static inline uint64_t hg_pool_load_(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Objects in a cache. In debug builds the inline functions find one that is empty and of size 0, so that every
- * call comes to the checks, whatever the caller was built with. */
+/* Objects in a cache. In debug builds the inline functions find one that is empty and of size 0, so
+ * that every call comes to the checks, whatever the caller was built with. */
 static inline uint32_t hg_pool_cached_(const struct hg_pool_cache *cache)
 {
     return atomic_load_explicit(HG_POOL_CHECKED ? &cache->more->checked_n : &cache->n,
@@ -98,12 +100,13 @@ uint32_t hg_pool_look_(struct hg_pool *pool, struct hg_pool_stats *shared);
 
 /* --- debug builds only --- */
 
-/* Describes the objects and puts their marks on them, all free. False when there is no memory for it. */
+/* Describes the objects and puts their marks on them, all free. False when there is no memory for
+ * it. */
 bool hg_pool_check_new(struct hg_pool *pool);
 void hg_pool_check_free(struct hg_pool *pool);
 
-/* Before the n objects are their taker's, and when they are nobody's any more. Abort when something is wrong
- * with one. `place` is the caller's caller. */
+/* Before the n objects are their taker's, and when they are nobody's any more. Abort when something
+ * is wrong with one. `place` is the caller's caller. */
 void hg_pool_check_take(struct hg_pool *pool, void *const *objects, uint32_t n,
                         const struct hg_pool_account *account, void *place);
 void hg_pool_check_put(struct hg_pool *pool, void *const *objects, uint32_t n,

@@ -1,6 +1,6 @@
 /*
- * A file descriptor that becomes readable at a time: what a receive queue that makes its own work, by the
- * clock, has its worker sleep on.
+ * A file descriptor that becomes readable at a time: what a receive queue that makes its own work,
+ * by the clock, has its worker sleep on.
  */
 #ifndef HG_PORT_ALARM_H
 #define HG_PORT_ALARM_H
@@ -22,8 +22,8 @@ static inline int hg_alarm_new(struct hg_err *err)
     return fd >= 0 ? fd : hg_err_set(err, code, "cannot create a timer: %s", strerror(code));
 }
 
-/* Makes it readable at `at_ns` of hg_now_ns(), at once when that has passed. A later call replaces an
- * earlier one. The queue's worker. */
+/* Makes it readable at `at_ns` of hg_now_ns(), at once when that has passed. A later call replaces
+ * an earlier one. The queue's worker. */
 static inline void hg_alarm_set(int fd, uint64_t at_ns)
 {
     struct itimerspec at = {

@@ -1,10 +1,11 @@
 /*
  * From worker to worker.
  *
- * No wake-up is lost, by the scheme of worker.c: who puts publishes the packets, then looks whether the taker
- * wants a signal; the taker says that it wants one, then looks for packets. With a full barrier between the two
- * steps on both sides (hg_shm_publish_then_look) at least one sees the other. Who finds the wish takes it back with
- * an exchange, so that one sleep costs one signal however many bursts follow.
+ * No wake-up is lost, by the scheme of worker.c: who puts publishes the packets, then looks whether
+ * the taker wants a signal; the taker says that it wants one, then looks for packets. With a full
+ * barrier between the two steps on both sides (hg_shm_publish_then_look) at least one sees the
+ * other. Who finds the wish takes it back with an exchange, so that one sleep costs one signal
+ * however many bursts follow.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -48,8 +49,8 @@ void handoff_free(struct handoff *handoff)
     free(handoff);
 }
 
-/* Twice a burst: the count takes packets for gone that the taker has claimed, but whose slots are not free before it
- * has copied the pointers. That is one burst at most. */
+/* Twice a burst: the count takes packets for gone that the taker has claimed, but whose slots are
+ * not free before it has copied the pointers. That is one burst at most. */
 bool handoff_has_room(const struct handoff *handoff)
 {
     return hg_ring_free_count(handoff->ring) >= 2 * HG_BURST_N;

@@ -1,6 +1,6 @@
 /*
- * The hot path: what a worker does with a burst of a pipe, from the receive queue or the ring before it to the
- * port or the ring behind it.
+ * The hot path: what a worker does with a burst of a pipe, from the receive queue or the ring
+ * before it to the port or the ring behind it.
  */
 #include <string.h>
 
@@ -14,8 +14,8 @@ static void count(struct stage *stage, unsigned got, unsigned kept)
         hg_count_add(&stage->dropped, got - kept);
 }
 
-/* Transmits to the ports that the packets name, in the order of the first packet for each. Returns how many
- * named one. */
+/* Transmits to the ports that the packets name, in the order of the first packet for each. Returns
+ * how many named one. */
 static unsigned transmit_by_packet(struct hg_program *program, struct hg_pkt **pkts, unsigned n)
 {
     unsigned sent = 0;

@@ -20,8 +20,8 @@
 
 enum {
     HANDOFF_N = 1024, /* packets, where the options do not say */
-    /* Without work before a worker sleeps: about what a sleep and a wake-up cost, so that waiting never costs
-     * more than twice the cheaper of the two. */
+    /* Without work before a worker sleeps: about what a sleep and a wake-up cost, so that waiting
+     * never costs more than twice the cheaper of the two. */
     IDLE_US = 50,
     CPU_MAX = 1 << 16,
 };

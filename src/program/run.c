@@ -1,10 +1,10 @@
 /*
  * The control loop while a program runs.
  *
- * Queues that their driver starts and stops join and leave the workers at once (queues_changed); everything else
- * is looked at by a tick. The end has an order: first the workers stop, each at the end of a turn; then what lies
- * in the rings is carried to its end by this thread, so that every packet that was received has
- * been transmitted or counted when hg_program_run() returns.
+ * Queues that their driver starts and stops join and leave the workers at once (queues_changed);
+ * everything else is looked at by a tick. The end has an order: first the workers stop, each at the
+ * end of a turn; then what lies in the rings is carried to its end by this thread, so that every
+ * packet that was received has been transmitted or counted when hg_program_run() returns.
  */
 #include <errno.h>
 #include <signal.h>
@@ -170,7 +170,8 @@ static int add_events(struct hg_program *program, struct event **events, struct 
 
 /* --- start and end --------------------------------------------------------------------------- */
 
-/* Buffers for everything that can lie in the handoffs, be in the hands of a worker, or hide in its cache. */
+/* Buffers for everything that can lie in the handoffs, be in the hands of a worker, or hide in its
+ * cache. */
 static int make_pool(struct hg_program *program, unsigned handoff_n, struct hg_err *err)
 {
     const struct hg_pool_options packets = {

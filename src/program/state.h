@@ -31,7 +31,8 @@
 struct handoff {
     struct hg_ring *ring; /* of struct hg_owned * */
     int fd;               /* readable after the taker has been signalled */
-    /* The taker wants to be signalled. Set by it before its last look at the ring, taken back by either. */
+    /* The taker wants to be signalled. Set by it before its last look at the ring, taken back by
+     * either. */
     alignas(HG_CACHE_LINE_BYTES) atomic_bool armed;
 };
 
@@ -123,8 +124,8 @@ void handoff_free(struct handoff *handoff);
 /* Whether a burst fits for certain. The putting worker. */
 bool handoff_has_room(const struct handoff *handoff);
 
-/* Hands over copies of n packets, n <= HG_BURST_N, in order, and wakes the taker if it sleeps. Returns for how
- * many there were buffers, if there was room. The putting worker. */
+/* Hands over copies of n packets, n <= HG_BURST_N, in order, and wakes the taker if it sleeps.
+ * Returns for how many there were buffers, if there was room. The putting worker. */
 unsigned handoff_put(struct handoff *handoff, struct hg_pool_cache *cache,
                      struct hg_pkt *const *pkts, unsigned n);
 

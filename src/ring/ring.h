@@ -1,10 +1,10 @@
 /*
  * Rings: queues of fixed size between threads, without locks and without waiting.
  *
- * A ring has a power of two of slots, all usable, for elements of one size: pointers, or values that
- * are copied. Each of its two sides, the producers' and the consumers', is made at creation for one
- * thread or for many. Positions count elements from the ring's creation on; position p lies in slot p
- * modulo the slots. Each operation has three steps:
+ * A ring has a power of two of slots, all usable, for elements of one size: pointers, or values
+ * that are copied. Each of its two sides, the producers' and the consumers', is made at creation
+ * for one thread or for many. Positions count elements from the ring's creation on; position p lies
+ * in slot p modulo the slots. Each operation has three steps:
  *
  *   claim      a run of positions, by moving the side's claim word: the next position, and how many from
  *              there on have been seen ready. A side of one stores it, a side of many exchanges it by
@@ -13,10 +13,10 @@
  *   publish    the run to the other side, by the sequence word of its first slot, which says what
  *              position may be used next there, and how many behind it
  *
- * Which positions are ready is read from the sequence words, one for each run that the other side has
- * published, so there is no line that every operation of both sides touches, and nobody waits for his
- * turn to publish. That turn is what makes threads of other rings spin when one loses its processor
- * between its claim and its publishing. Here:
+ * Which positions are ready is read from the sequence words, one for each run that the other side
+ * has published, so there is no line that every operation of both sides touches, and nobody waits
+ * for his turn to publish. That turn is what makes threads of other rings spin when one loses its
+ * processor between its claim and its publishing. Here:
  *
  *   a producer that stops in between    other producers go on, in the slots behind its own; consumers get
  *                                       what lies before its run, and then find the ring empty
@@ -98,14 +98,14 @@ struct hg_ring_span {
 size_t hg_ring_bytes(const struct hg_ring_options *options, struct hg_err *err);
 
 /*
- * Makes a ring in memory of hg_ring_bytes() at a multiple of HG_RING_ALIGN. Nothing has to be undone: the
- * memory may be used for something else when no thread uses the ring any more. Returns 0, or -EINVAL
- * with *err. Before other threads know the ring.
+ * Makes a ring in memory of hg_ring_bytes() at a multiple of HG_RING_ALIGN. Nothing has to be
+ * undone: the memory may be used for something else when no thread uses the ring any more. Returns
+ * 0, or -EINVAL with *err. Before other threads know the ring.
  */
 int hg_ring_init(struct hg_ring *ring, const struct hg_ring_options *options, struct hg_err *err);
 
-/* The same in memory from the heap. Returns 0, -EINVAL or -ENOMEM with *err. hg_ring_free() takes NULL
- * too; elements that are left in the ring are the caller's. */
+/* The same in memory from the heap. Returns 0, -EINVAL or -ENOMEM with *err. hg_ring_free() takes
+ * NULL too; elements that are left in the ring are the caller's. */
 int hg_ring_new(struct hg_ring **ring, const struct hg_ring_options *options, struct hg_err *err);
 void hg_ring_free(struct hg_ring *ring);
 
@@ -114,8 +114,9 @@ HG_API_END
 #include "ring/ring_inline.h"
 
 /*
- * Copies n elements into the ring, from an array of them (for pointers: of type void *). _bulk: all of
- * them, or none and 0. _burst: as many as there is room for. Return how many went in. A producer.
+ * Copies n elements into the ring, from an array of them (for pointers: of type void *). _bulk: all
+ * of them, or none and 0. _burst: as many as there is room for. Return how many went in. A
+ * producer.
  */
 static inline uint32_t hg_ring_enqueue_bulk(struct hg_ring *ring, const void *elems, uint32_t n)
 {
@@ -128,8 +129,8 @@ static inline uint32_t hg_ring_enqueue_burst(struct hg_ring *ring, const void *e
 }
 
 /*
- * Copies the n oldest elements out of the ring into an array. _bulk: all n, or none and 0. _burst: as
- * many as there are. Return how many came out. A consumer.
+ * Copies the n oldest elements out of the ring into an array. _bulk: all n, or none and 0. _burst:
+ * as many as there are. Return how many came out. A consumer.
  */
 static inline uint32_t hg_ring_dequeue_bulk(struct hg_ring *ring, void *elems, uint32_t n)
 {
@@ -157,9 +158,9 @@ HG_RING_INLINE_ uint32_t hg_ring_span_(struct hg_ring *ring, bool producer, uint
 }
 
 /*
- * Reserves free slots for n elements, or as many as there are but not fewer than `least` (1: a burst,
- * n: bulk). Returns how many, or 0; the caller fills them and then commits, without much delay: what
- * others enqueue behind them is not seen before. A producer.
+ * Reserves free slots for n elements, or as many as there are but not fewer than `least` (1: a
+ * burst, n: bulk). Returns how many, or 0; the caller fills them and then commits, without much
+ * delay: what others enqueue behind them is not seen before. A producer.
  */
 static inline uint32_t hg_ring_enqueue_reserve(struct hg_ring *ring, uint32_t least, uint32_t n,
                                                struct hg_ring_span *span)
@@ -169,9 +170,9 @@ static inline uint32_t hg_ring_enqueue_reserve(struct hg_ring *ring, uint32_t le
 
 /*
  * Enqueues the first n elements of a reserved span. With many producers n is span->n. A single
- * producer may also enqueue fewer, or none, and the other slots stay free; between reserve and commit
- * it does nothing else with the ring. Many producers may hold any number of spans, and commit them in any
- * order.
+ * producer may also enqueue fewer, or none, and the other slots stay free; between reserve and
+ * commit it does nothing else with the ring. Many producers may hold any number of spans, and
+ * commit them in any order.
  */
 static inline void hg_ring_enqueue_commit(struct hg_ring *ring, const struct hg_ring_span *span,
                                           uint32_t n)
@@ -201,8 +202,8 @@ static inline void hg_ring_dequeue_commit(struct hg_ring *ring, const struct hg_
 }
 
 /*
- * How many elements have been enqueued and not dequeued, how many more there is room for, and of how
- * many slots. Operations under way count as done; a moment old while others work. Any thread.
+ * How many elements have been enqueued and not dequeued, how many more there is room for, and of
+ * how many slots. Operations under way count as done; a moment old while others work. Any thread.
  */
 static inline uint32_t hg_ring_count(const struct hg_ring *ring)
 {
@@ -211,7 +212,8 @@ static inline uint32_t hg_ring_count(const struct hg_ring *ring)
     int64_t n = (int64_t)((enqueued & ~HG_RING_N_MASK_) - (dequeued & ~HG_RING_N_MASK_)) /
                 (int64_t)(HG_RING_N_MASK_ + 1);
 
-    /* A single consumer's claim may be seen before the producers' that it follows: nothing is left then. */
+    /* A single consumer's claim may be seen before the producers' that it follows: nothing is left
+     * then. */
     if (n < 0)
         return 0;
     return n < (int64_t)ring->slots_n ? (uint32_t)n : ring->slots_n;

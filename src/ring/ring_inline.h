@@ -1,6 +1,6 @@
 /*
- * The inside of ring.h, which says what it guarantees (A to F) and is the only file to include this. Names
- * that end in _ are not for users.
+ * The inside of ring.h, which says what it guarantees (A to F) and is the only file to include
+ * this. Names that end in _ are not for users.
  *
  * Both sides are the same code, with `producer` a constant.
  */
@@ -17,8 +17,8 @@
 #include "base/bits.h"
 
 /*
- * A position in the upper 48 bits of a word, and in the lower 16 a number of elements: claim words and
- * sequence words are such, and positions are kept in this form, with no elements.
+ * A position in the upper 48 bits of a word, and in the lower 16 a number of elements: claim words
+ * and sequence words are such, and positions are kept in this form, with no elements.
  */
 #define HG_RING_POS_SHIFT_ 16
 #define HG_RING_N_MASK_    UINT64_C(0xffff)
@@ -43,8 +43,8 @@ struct hg_ring {
 
 HG_API_BEGIN
 
-/* Copies n elements between the slots from `slot` on, of which there are fewer up to the end, and an
- * array: into the slots if `from` is not NULL, else out of them. */
+/* Copies n elements between the slots from `slot` on, of which there are fewer up to the end, and
+ * an array: into the slots if `from` is not NULL, else out of them. */
 void hg_ring_copy_wrapped_(const struct hg_ring *ring, uint64_t slot, const void *from, void *to,
                            uint32_t n);
 
@@ -95,9 +95,9 @@ HG_RING_INLINE_ uint64_t hg_ring_look_(const struct hg_ring *ring, bool producer
 }
 
 /*
- * Publishes the n > 0 claimed positions from `pos` on, which lies in `slot`: elements to consumers, or to
- * producers free slots, which they use one round later. A sequence word says p for a slot in which a
- * producer may write position p, and p + 1 for one that holds it.
+ * Publishes the n > 0 claimed positions from `pos` on, which lies in `slot`: elements to consumers,
+ * or to producers free slots, which they use one round later. A sequence word says p for a slot in
+ * which a producer may write position p, and p + 1 for one that holds it.
  */
 HG_RING_INLINE_ void hg_ring_publish_(struct hg_ring *ring, bool producer, uint64_t pos,
                                       uint64_t slot, uint32_t n)
@@ -111,9 +111,9 @@ HG_RING_INLINE_ void hg_ring_publish_(struct hg_ring *ring, bool producer, uint6
  * Claims n positions, or fewer but not below `least`. Returns how many, 0 for none; *first receives
  * the first of them.
  *
- * The acquire loads of the word and the release of the compare-and-swap pair with each other: guarantee
- * C. A thread that found too little looks whether the word is still what it was, since the sequence
- * words at positions that others have claimed meanwhile say nothing: guarantee F.
+ * The acquire loads of the word and the release of the compare-and-swap pair with each other
+ * (guarantee C). A thread that found too little looks whether the word is still what it was, since
+ * the sequence words at positions that others have claimed meanwhile say nothing (guarantee F).
  */
 HG_RING_INLINE_ uint32_t hg_ring_claim_(struct hg_ring *ring, bool producer, uint32_t least,
                                         uint32_t n, uint64_t *first)
@@ -191,7 +191,8 @@ HG_RING_INLINE_ void hg_ring_copy_(char *to, const char *from, size_t elem_bytes
         memcpy(to, from, 4);
 }
 
-/* Claims, copies and publishes. A producer copies from `from`, a consumer to `to`; the other is NULL. */
+/* Claims, copies and publishes. A producer copies from `from`, a consumer to `to`; the other is
+ * NULL. */
 HG_RING_INLINE_ uint32_t hg_ring_move_(struct hg_ring *ring, bool producer, const void *from,
                                        void *to, uint32_t least, uint32_t n)
 {

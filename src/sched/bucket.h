@@ -1,8 +1,8 @@
 /*
- * The shaper's token bucket. As in sched/meter.h a tick brings rate_bps tokens and a byte costs 8 * clock_hz
- * of them, so nothing is rounded. Unlike a meter's, buckets here are so small that 64 bits hold
- * them, and they know when they will have enough: by a reciprocal, since a division in every packet that
- * has to wait would be its dearest instruction.
+ * The shaper's token bucket. As in sched/meter.h a tick brings rate_bps tokens and a byte costs 8 *
+ * clock_hz of them, so nothing is rounded. Unlike a meter's, buckets here are so small that 64 bits
+ * hold them, and they know when they will have enough: by a reciprocal, since a division in every
+ * packet that has to wait would be its dearest instruction.
  */
 #ifndef HG_SCHED_BUCKET_H
 #define HG_SCHED_BUCKET_H
@@ -40,8 +40,8 @@ static inline uint64_t bucket_ready_at(const struct bucket *bucket, uint64_t cos
     return bucket->filled + (uint64_t)ticks + 1;
 }
 
-/* Gives the bucket a rate and the burst that it may hold, in tokens. It keeps the tokens that it has room
- * for; one that was unlimited is full. */
+/* Gives the bucket a rate and the burst that it may hold, in tokens. It keeps the tokens that it
+ * has room for; one that was unlimited is full. */
 static inline void bucket_set(struct bucket *bucket, uint64_t rate_bps, uint64_t full)
 {
     if (bucket->rate_bps == 0) {

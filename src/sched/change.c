@@ -1,7 +1,8 @@
 /*
- * Changes while the scheduler runs. Control leaves a wish and sets its bit; the thread takes it over between two
- * packets, in one place, so that nothing on the packet's way looks for changes but for one flag in a
- * burst. Nobody waits for anybody, and a scheduler whose thread sleeps finds the wishes when it wakes up.
+ * Changes while the scheduler runs. Control leaves a wish and sets its bit; the thread takes it
+ * over between two packets, in one place, so that nothing on the packet's way looks for changes but
+ * for one flag in a burst. Nobody waits for anybody, and a scheduler whose thread sleeps finds the
+ * wishes when it wakes up.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -9,7 +10,8 @@
 #include "base/clock.h"
 #include "sched/state.h"
 
-/* What a shaper must be able to hold beside the longest packet: a slot of the wheel and the poll around it. */
+/* What a shaper must be able to hold beside the longest packet: a slot of the wheel and the poll
+ * around it. */
 enum { SLACK_US = 2, DEFAULT_BURST_US = 1000, DEFAULT_BURST_PACKETS = 2 };
 
 static uint64_t bytes_in(uint64_t rate_bps, uint64_t us)

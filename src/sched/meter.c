@@ -11,7 +11,8 @@ _Static_assert(sizeof(struct hg_meter_profile) == HG_CACHE_LINE_BYTES, "a profil
 
 enum { C, OTHER }; /* buckets; the other one is E of RFC 2697, P of RFC 2698 */
 
-/* 2^64 ticks at the highest rate, on top of the largest bucket on the fastest clock, stay below 2^128. */
+/* 2^64 ticks at the highest rate, on top of the largest bucket on the fastest clock, stay below
+ * 2^128. */
 _Static_assert(HG_METER_RATE_MAX < UINT64_C(1) << 50, "tokens of one filling stay below 2^114");
 _Static_assert(HG_METER_CLOCK_MAX < UINT64_C(1) << 40, "tokens of a bucket stay below 2^107");
 
@@ -97,8 +98,8 @@ static inline hg_u128 least(hg_u128 a, hg_u128 b)
     return a < b ? a : b;
 }
 
-/* Section 3 of both RFCs: the tokens of the time since the last packet. Those that a full C of a single-rate
- * marker has no room for go to E (RFC 2697); P has a rate of its own (RFC 2698). */
+/* Section 3 of both RFCs: the tokens of the time since the last packet. Those that a full C of a
+ * single-rate marker has no room for go to E (RFC 2697); P has a rate of its own (RFC 2698). */
 static inline void fill(struct hg_meter *meter, const struct hg_meter_profile *p, uint64_t now)
 {
     uint64_t ticks = now - meter->filled;
@@ -123,8 +124,8 @@ static inline hg_u128 cost_of(const struct hg_meter_profile *p, uint32_t len)
     return (hg_u128)units * p->unit;
 }
 
-/* The colours are chosen without branches: a stream at its limit has them in an order that no processor
- * predicts. */
+/* The colours are chosen without branches: a stream at its limit has them in an order that no
+ * processor predicts. */
 static inline uint8_t choose(hg_u128 *tokens, bool two_rates, hg_u128 cost, uint8_t before)
 {
     bool in_c = before == HG_COLOR_GREEN && tokens[C] >= cost;

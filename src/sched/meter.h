@@ -1,16 +1,17 @@
 /*
- * Meters: which packets of a stream keep to a rate. The single-rate three-colour marker of RFC 2697, the
- * two-rate one of RFC 2698, and the plain token bucket. For policing at once; what is to wait instead
- * goes to sched/sched.h.
+ * Meters: which packets of a stream keep to a rate. The single-rate three-colour marker of RFC
+ * 2697, the two-rate one of RFC 2698, and the plain token bucket. For policing at once; what is to
+ * wait instead goes to sched/sched.h.
  *
- * A bucket is counted in the fraction of a bit that makes a tick of the caller's clock worth a whole number:
- * with a clock of hz ticks a second, one tick brings `rate` tokens and a bit costs hz. So filling up is one
- * multiplication, without division, rounding or remainder, and a meter is exact: no rate drifts, whatever
- * the rate, the clock and the time. The RFCs let tokens come one whole byte at a time and leave the
- * implementation free (section 3 of both); here they come as time does.
+ * A bucket is counted in the fraction of a bit that makes a tick of the caller's clock worth a
+ * whole number: with a clock of hz ticks a second, one tick brings `rate` tokens and a bit costs
+ * hz. So filling up is one multiplication, without division, rounding or remainder, and a meter is
+ * exact: no rate drifts, whatever the rate, the clock and the time. The RFCs let tokens come one
+ * whole byte at a time and leave the implementation free (section 3 of both); here they come as
+ * time does.
  *
- * Time is the caller's: cycles, nanoseconds or a test's own. It counts from the meter's start, may stand
- * still, and where it goes back (another processor's counter) it counts as standing still.
+ * Time is the caller's: cycles, nanoseconds or a test's own. It counts from the meter's start, may
+ * stand still, and where it goes back (another processor's counter) it counts as standing still.
  *
  *   who                  what
  *   control              makes profiles; gives a meter another one at any time
@@ -84,38 +85,42 @@ struct hg_meter {
 };
 
 /*
- * Makes a profile. Returns 0 or -EINVAL with *err: a rate or the clock beyond its maximum, both bursts 0
- * (RFC 2697, section 2), one of two bursts 0 or PIR below CIR (RFC 2698, section 2), a value that the
- * kind does not use.
+ * Makes a profile. Returns 0 or -EINVAL with *err: a rate or the clock beyond its maximum, both
+ * bursts 0 (RFC 2697, section 2), one of two bursts 0 or PIR below CIR (RFC 2698, section 2), a
+ * value that the kind does not use.
  */
 int hg_meter_profile_init(struct hg_meter_profile *profile, const struct hg_meter_options *options,
                           struct hg_err *err);
 
-/* Starts a meter at `now` with full buckets. The profile stays the caller's and must outlive its use. */
+/* Starts a meter at `now` with full buckets. The profile stays the caller's and must outlive its
+ * use. */
 void hg_meter_init(struct hg_meter *meter, const struct hg_meter_profile *profile, uint64_t now);
 
 /*
- * Gives a meter another profile of the same clock and unit (bytes or packets), while its thread uses it.
- * Tokens are kept as far as the new buckets hold them. Returns 0 or -EINVAL with *err. The old profile may
- * go when the meter's thread has passed a quiescent state (sync/qsbr.h). Control, one at a time.
+ * Gives a meter another profile of the same clock and unit (bytes or packets), while its thread
+ * uses it. Tokens are kept as far as the new buckets hold them. Returns 0 or -EINVAL with *err. The
+ * old profile may go when the meter's thread has passed a quiescent state (sync/qsbr.h). Control,
+ * one at a time.
  */
 int hg_meter_set_profile(struct hg_meter *meter, const struct hg_meter_profile *profile,
                          struct hg_err *err);
 
-/* The colour of one packet of `len` bytes that has the colour `before`, which only a profile that is
- * `aware` looks at. The meter's thread. */
+/* The colour of one packet of `len` bytes that has the colour `before`, which only a profile that
+ * is `aware` looks at. The meter's thread. */
 enum hg_color hg_meter_packet(struct hg_meter *meter, uint64_t now, uint32_t len,
                               enum hg_color before);
 
-/* The colours of n packets, in order, as n calls of hg_meter_packet() would give them. color[] holds the
- * colours before, if the profile is `aware`, and receives the new ones. The meter's thread. */
+/* The colours of n packets, in order, as n calls of hg_meter_packet() would give them. color[]
+ * holds the colours before, if the profile is `aware`, and receives the new ones. The meter's
+ * thread. */
 void hg_meter_burst(struct hg_meter *meter, uint64_t now, const uint32_t *len, uint8_t *color,
                     unsigned n);
 
 /*
- * Policing in one call: moves the packets that are not red to the front, in their order, and returns how many
- * they are. `meter` is a struct hg_meter in nanoseconds of hg_now_ns(), which it reads once; colours
- * before count as green. It fits as a stage of a program (program/program.h). The meter's thread.
+ * Policing in one call: moves the packets that are not red to the front, in their order, and
+ * returns how many they are. `meter` is a struct hg_meter in nanoseconds of hg_now_ns(), which it
+ * reads once; colours before count as green. It fits as a stage of a program (program/program.h).
+ * The meter's thread.
  */
 unsigned hg_meter_police(void *meter, struct hg_pkt **pkts, unsigned n);
 

@@ -8,20 +8,23 @@
  *   3. a subport is IDLE if both are 0, else ACTIVE (in the port's round, `ready` not 0) or WAITING (in the wheel);
  *   4. what is in a round has a deficit above 0.
  *
- * Deficit round robin is served in arrears (the deficit is looked at before a packet, not against it): what
- * leads the round sends while its deficit is above 0, then goes to the end with its quantum added. A quantum is at
- * least the longest packet, hence 4, and each step of the loop sends packets or has a shaper hold something: cost
- * is constant. Within one call nothing is enqueued and no time passes, so whose turn it is sends all that it may
- * in one go. A debt outlives the packets, a credit does not; so who comes and goes gets no more than
- * his share. (Shreedhar and Varghese, "Efficient fair queueing using deficit round-robin", 1996.)
+ * Deficit round robin is served in arrears (the deficit is looked at before a packet, not against
+ * it): what leads the round sends while its deficit is above 0, then goes to the end with its
+ * quantum added. A quantum is at least the longest packet, hence 4, and each step of the loop sends
+ * packets or has a shaper hold something: cost is constant. Within one call nothing is enqueued and
+ * no time passes, so whose turn it is sends all that it may in one go. A debt outlives the packets,
+ * a credit does not; so who comes and goes gets no more than his share. (Shreedhar and Varghese,
+ * "Efficient fair queueing using deficit round-robin", 1996.)
  *
- * A packet goes when class, subport and port all have tokens for it, looked at in this order: a class without
- * is passed over for the next class of the subport, a subport without for the next subport, and without the
- * port's nothing goes. What is held waits for the moment at which the tokens will be there.
+ * A packet goes when class, subport and port all have tokens for it, looked at in this order: a
+ * class without is passed over for the next class of the subport, a subport without for the next
+ * subport, and without the port's nothing goes. What is held waits for the moment at which the
+ * tokens will be there.
  */
 #include "sched/state.h"
 
-/* Puts `i` at the end of a round; `next` is its link, and `next_of_last` that of the last one, if there is one. */
+/* Puts `i` at the end of a round; `next` is its link, and `next_of_last` that of the last one, if
+ * there is one. */
 static void append(struct round *round, uint32_t *next_of_last, uint32_t *next, uint32_t i)
 {
     *next = NONE;
@@ -158,8 +161,8 @@ struct run {
 };
 
 /*
- * Takes packets off the queue that leads its class, as long as it is its turn and that of its subport, and
- * `tokens` last. They are linked already, and become free in one piece.
+ * Takes packets off the queue that leads its class, as long as it is its turn and that of its
+ * subport, and `tokens` last. They are linked already, and become free in one piece.
  */
 static struct run take(struct hg_sched *s, const struct subport *subport, struct queue *queue,
                        uint64_t tokens, void **what, unsigned n)
@@ -194,7 +197,8 @@ static struct run take(struct hg_sched *s, const struct subport *subport, struct
     return run;
 }
 
-/* Charges the queue that leads the round of its class, and moves the round on if its turn is over. */
+/* Charges the queue that leads the round of its class, and moves the round on if its turn is
+ * over. */
 static void charge_queue(struct hg_sched *s, struct subport *subport, struct tc *tc,
                          struct queue *queue, uint64_t bytes)
 {
@@ -220,8 +224,8 @@ static void hold_subport(struct hg_sched *s, struct subport *subport, uint64_t u
     wheel_put(&s->wheel, &subport->entry, until);
 }
 
-/* Charges the subport that leads the port's round, and moves the round on if its turn is over; one without a class
- * that may go leaves. */
+/* Charges the subport that leads the port's round, and moves the round on if its turn is over; one
+ * without a class that may go leaves. */
 static void charge_subport(struct hg_sched *s, struct subport *subport, uint64_t bytes)
 {
     uint32_t i = s->active.first;
@@ -244,7 +248,8 @@ static void charge_subport(struct hg_sched *s, struct subport *subport, uint64_t
     }
 }
 
-/* Sends what the queue whose turn it is may send: the number of packets, 0 when a shaper holds the first. */
+/* Sends what the queue whose turn it is may send: the number of packets, 0 when a shaper holds the
+ * first. */
 static unsigned send(struct hg_sched *s, struct subport *subport, struct tc *tc, uint64_t now,
                      void **what, unsigned n)
 {
@@ -276,14 +281,15 @@ static void hold_class(struct subport *subport, const struct tc *tc, uint64_t un
     subport->held |= bit;
 }
 
-/* The tick at which a subport is to be looked at that waits for tokens until `until`: a class that its shaper
- * holds may go before, with a shorter packet. */
+/* The tick at which a subport is to be looked at that waits for tokens until `until`: a class that
+ * its shaper holds may go before, with a shorter packet. */
 static uint64_t look_at(const struct subport *subport, uint64_t until)
 {
     return subport->held != 0 ? hg_min_u64(until, subport->held_until) : until;
 }
 
-/* Finds out which shaper holds the first packet of a class, now, and has it wait. False: the port's, so all. */
+/* Finds out which shaper holds the first packet of a class, now, and has it wait. False: the
+ * port's, so all. */
 static bool hold(struct hg_sched *s, struct subport *subport, struct tc *tc, uint64_t now)
 {
     uint64_t cost = cost_of_first(s, tc);

@@ -7,16 +7,16 @@
  *   class       up to 8 in each subport, strict priority, 0 first; a shaper each
  *   queue       a weight and limits each; the queues of a class share it by deficit round robin
  *
- * Priority holds inside a subport only, so nobody starves his neighbours by calling everything urgent. A
- * subport is the level of one customer; what groups customers is a port of its own, so there is no level
- * of "pipes" between the two. A shaper is a token bucket: what leaves in any time t is at most
- * rate * t + burst. Where no shaper holds a packet back, none waits.
+ * Priority holds inside a subport only, so nobody starves his neighbours by calling everything
+ * urgent. A subport is the level of one customer; what groups customers is a port of its own, so
+ * there is no level of "pipes" between the two. A shaper is a token bucket: what leaves in any time
+ * t is at most rate * t + burst. Where no shaper holds a packet back, none waits.
  *
- * It schedules pointers with a length, of anything: owned packets (pkt/own.h), usually. They are the
- * scheduler's between hg_sched_enqueue() and hg_sched_dequeue().
+ * It schedules pointers with a length, of anything: owned packets (pkt/own.h), usually. They are
+ * the scheduler's between hg_sched_enqueue() and hg_sched_dequeue().
  *
- * All memory is taken at creation. A packet costs the same whatever the number of subports and queues: lists
- * of the active ones, a timing wheel for the subports that a shaper holds.
+ * All memory is taken at creation. A packet costs the same whatever the number of subports and
+ * queues: lists of the active ones, a timing wheel for the subports that a shaper holds.
  *
  *   who           what
  *   control       creates, frees, changes rates, weights and limits while it runs, reads statistics
@@ -50,8 +50,9 @@ enum {
 #define HG_SCHED_NEVER        UINT64_MAX
 #define HG_SCHED_PACKET_BYTES 1518 /* the default of packet_max_bytes: a VLAN tag, no checksum */
 
-/* A shaper. Its burst holds at least the longest packet and what the rate brings in 2 us, or it could not
- * keep the rate; and should hold what the rate brings between two calls of hg_sched_dequeue(). */
+/* A shaper. Its burst holds at least the longest packet and what the rate brings in 2 us, or it
+ * could not keep the rate; and should hold what the rate brings between two calls of
+ * hg_sched_dequeue(). */
 struct hg_sched_shape {
     uint64_t rate_bps;    /* bits per second, HG_SCHED_RATE_MIN to _MAX; 0: no limit */
     uint64_t burst_bytes; /* 0: what the rate brings in a millisecond, at least two packets */
@@ -79,8 +80,9 @@ struct hg_sched_options {
 struct hg_sched;
 
 /*
- * A scheduler in memory of the arena, which must outlive it. Returns 0 or a negative errno with *err:
- * -EINVAL for a geometry or a shape that does not work, -ENOMEM when the arena has no room. Control.
+ * A scheduler in memory of the arena, which must outlive it. Returns 0 or a negative errno with
+ * *err: -EINVAL for a geometry or a shape that does not work, -ENOMEM when the arena has no room.
+ * Control.
  */
 int hg_sched_new(struct hg_sched **sched, struct hg_arena *arena,
                  const struct hg_sched_options *options, struct hg_err *err);
@@ -88,8 +90,8 @@ int hg_sched_new(struct hg_sched **sched, struct hg_arena *arena,
 /* The arena bytes that hg_sched_new() needs for these options; 0 for options that it refuses. */
 uint64_t hg_sched_bytes(const struct hg_sched_options *options);
 
-/* The number of a queue, which items name; UINT32_MAX, which no queue has, for one that does not exist. Any
- * thread. */
+/* The number of a queue, which items name; UINT32_MAX, which no queue has, for one that does not
+ * exist. Any thread. */
 uint32_t hg_sched_queue(const struct hg_sched *sched, uint32_t subport, uint32_t tc,
                         uint32_t queue);
 
@@ -101,31 +103,34 @@ struct hg_sched_item {
 };
 
 /*
- * Puts n items at the ends of their queues. Takes those that find room; returns how many it refused, which
- * then stand first in item[], in their order, and stay the caller's: their queue is at a limit or does not exist,
- * packet_n of them wait already, or they are longer than packet_max_bytes. The scheduler's thread.
+ * Puts n items at the ends of their queues. Takes those that find room; returns how many it
+ * refused, which then stand first in item[], in their order, and stay the caller's: their queue is
+ * at a limit or does not exist, packet_n of them wait already, or they are longer than
+ * packet_max_bytes. The scheduler's thread.
  */
 unsigned hg_sched_enqueue(struct hg_sched *sched, struct hg_sched_item *item, unsigned n);
 
-/* Takes up to n packets that may go at `now`, in the order in which they are to go. Returns how many; they are
- * the caller's again. The scheduler's thread. */
+/* Takes up to n packets that may go at `now`, in the order in which they are to go. Returns how
+ * many; they are the caller's again. The scheduler's thread. */
 unsigned hg_sched_dequeue(struct hg_sched *sched, uint64_t now, void **what, unsigned n);
 
 /*
- * When to call hg_sched_dequeue() again if nothing is enqueued before: a tick that is past when something can
- * go at once, HG_SCHED_NEVER when nothing waits. It may be early, never later than 2 us. The scheduler's thread.
+ * When to call hg_sched_dequeue() again if nothing is enqueued before: a tick that is past when
+ * something can go at once, HG_SCHED_NEVER when nothing waits. It may be early, never later than 2
+ * us. The scheduler's thread.
  */
 uint64_t hg_sched_next(const struct hg_sched *sched);
 
 /* Takes up to n packets as they lie, whatever the shapers say, and counts them as dropped: before
- * the scheduler is given up, until it returns 0. The scheduler's thread, or control when that has ended. */
+ * the scheduler is given up, until it returns 0. The scheduler's thread, or control when that has
+ * ended. */
 unsigned hg_sched_drain(struct hg_sched *sched, void **what, unsigned n);
 
 /*
- * Change a shape, a weight, the limits of a queue, while the scheduler runs: in force at the thread's next
- * hg_sched_dequeue(). What waits stays. Weights are 1 (the default) to HG_SCHED_WEIGHT_MAX; in a round a
- * subport or queue sends its weight times the longest packet. Return 0 or -EINVAL with *err. Control, one call
- * at a time.
+ * Change a shape, a weight, the limits of a queue, while the scheduler runs: in force at the
+ * thread's next hg_sched_dequeue(). What waits stays. Weights are 1 (the default) to
+ * HG_SCHED_WEIGHT_MAX; in a round a subport or queue sends its weight times the longest packet.
+ * Return 0 or -EINVAL with *err. Control, one call at a time.
  */
 int hg_sched_set_port(struct hg_sched *sched, const struct hg_sched_shape *shape,
                       struct hg_err *err);

@@ -39,7 +39,8 @@ static unsigned poll_shaper(struct hg_poller *poller)
     return n;
 }
 
-/* A timer set to a moment that is past fires at once, so there is no gap between the look and the wait. */
+/* A timer set to a moment that is past fires at once, so there is no gap between the look and the
+ * wait. */
 static void set_timer(struct hg_shaper *shaper, uint64_t at_ns)
 {
     struct itimerspec at = {.it_value = {.tv_sec = (time_t)(at_ns / HG_NS_PER_S),

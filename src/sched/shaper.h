@@ -1,14 +1,14 @@
 /*
- * A shaper: the scheduler between a stage that gives it packets and a worker that sends them when it is
- * their time.
+ * A shaper: the scheduler between a stage that gives it packets and a worker that sends them when
+ * it is their time.
  *
  *   receive -> stages -> hg_shaper_stage ~ ~ waiting ~ ~ poller -> send()
  *
- * Packets are borrowed for a burst, so what is to wait is made owned at the stage, and freed when it has been
- * sent. The poller sleeps until the scheduler's next event: its fd is a timer.
+ * Packets are borrowed for a burst, so what is to wait is made owned at the stage, and freed when
+ * it has been sent. The poller sleeps until the scheduler's next event: its fd is a timer.
  *
- * The stage and the poller belong to one worker; the scheduler counts in nanoseconds of hg_now_ns() and is that
- * worker's, but for what control may do with it (sched/sched.h).
+ * The stage and the poller belong to one worker; the scheduler counts in nanoseconds of hg_now_ns()
+ * and is that worker's, but for what control may do with it (sched/sched.h).
  */
 #ifndef HG_SCHED_SHAPER_H
 #define HG_SCHED_SHAPER_H
@@ -37,21 +37,23 @@ struct hg_shaper_options {
 
 struct hg_shaper;
 
-/* Returns 0 or a negative errno with *err: -EINVAL without sched, cache or send, or for a scheduler with a clock
- * of its own, -EMFILE, -ENOMEM. Control. */
+/* Returns 0 or a negative errno with *err: -EINVAL without sched, cache or send, or for a scheduler
+ * with a clock of its own, -EMFILE, -ENOMEM. Control. */
 int hg_shaper_new(struct hg_shaper **shaper, const struct hg_shaper_options *options,
                   struct hg_err *err);
 
-/* Frees it and the packets that wait, which their queues count as dropped. Nobody polls it any more. Control. */
+/* Frees it and the packets that wait, which their queues count as dropped. Nobody polls it any
+ * more. Control. */
 void hg_shaper_free(struct hg_shaper *shaper);
 
 /* What hg_worker_set() takes. The shaper's. */
 struct hg_poller *hg_shaper_poller(struct hg_shaper *shaper);
 
 /*
- * Puts copies of n packets into the queues they belong to and returns 0, the number of packets that are still
- * the caller's business. It fits as the last stage of a pipe (program/program.h). Those that the scheduler refuses
- * are counted by their queue, those for which the pool has no buffers by hg_shaper_no_buffer(). The worker.
+ * Puts copies of n packets into the queues they belong to and returns 0, the number of packets that
+ * are still the caller's business. It fits as the last stage of a pipe (program/program.h). Those
+ * that the scheduler refuses are counted by their queue, those for which the pool has no buffers by
+ * hg_shaper_no_buffer(). The worker.
  */
 unsigned hg_shaper_stage(void *shaper, struct hg_pkt **pkts, unsigned n);
 

@@ -5,9 +5,10 @@
  *   wish      what control wants: written by control, taken over by the thread when its bit in `changed`
  *             is set. A wish that changes again meanwhile sets its bit again, so the last one wins
  *
- * Memory ordering. control: values of the wish (relaxed), its bit (release), `any_changed` (release).
- * thread: `any_changed`, each word of bits, both by exchange (acquire), then the values. Whoever sees a bit
- * sees the values written before it; whoever clears `any_changed` too early for a bit finds it set again.
+ * Memory ordering. control: values of the wish (relaxed), its bit (release), `any_changed`
+ * (release). thread: `any_changed`, each word of bits, both by exchange (acquire), then the values.
+ * Whoever sees a bit sees the values written before it; whoever clears `any_changed` too early for
+ * a bit finds it set again.
  */
 #ifndef HG_SCHED_STATE_H
 #define HG_SCHED_STATE_H
@@ -41,8 +42,8 @@ struct round {
 /* One cache line: all that a packet needs of its queue. Thread, but for what is atomic, which
  * anybody may read. */
 struct queue {
-    /* Nodes. Not side by side: GCC 12 would fill both from one load around s->free, right behind the store to
-     * it, and wait for that store 15 cycles in every packet. */
+    /* Nodes. Not side by side: GCC 12 would fill both from one load around s->free, right behind
+     * the store to it, and wait for that store 15 cycles in every packet. */
     alignas(HG_CACHE_LINE_BYTES) uint32_t head;
     uint32_t next; /* in the round of its class */
     uint32_t tail;
@@ -133,7 +134,8 @@ struct hg_sched {
 /* Takes over what control has changed. Thread. */
 void hg_sched_take_over(struct hg_sched *sched);
 
-/* Has the shapers of a subport and its classes looked at again: their rates have changed. Thread. */
+/* Has the shapers of a subport and its classes looked at again: their rates have changed.
+ * Thread. */
 void hg_sched_reconsider(struct hg_sched *sched, uint32_t i);
 
 /* Where in `wish` those of a kind begin. */
@@ -152,8 +154,8 @@ static inline uint32_t wish_of_queues(const struct hg_sched *s)
     return 1 + s->subport_n + s->class_total;
 }
 
-/* What control may wish: the checks behind hg_sched_set_*(); the first fills in the default of the burst. Pure;
- * 0 or -EINVAL with *err. */
+/* What control may wish: the checks behind hg_sched_set_*(); the first fills in the default of the
+ * burst. Pure; 0 or -EINVAL with *err. */
 int hg_sched_check_shape(struct hg_sched_shape *shape, const char *of, uint64_t byte_cost,
                          uint32_t charge_max, struct hg_err *err);
 int hg_sched_check_limits(uint32_t packets_max, uint32_t bytes_max, uint32_t charge_max,

@@ -1,13 +1,16 @@
 /*
- * The timing wheel: entries that wait for a tick, in slots of half a microsecond to one. Putting one in, taking
- * one out and finding the next occupied slot take constant time: a bitmap of two levels.
+ * The timing wheel: entries that wait for a tick, in slots of half a microsecond to one. Putting
+ * one in, taking one out and finding the next occupied slot take constant time: a bitmap of two
+ * levels.
  *
- * An entry comes out with the first slot that begins at its tick or later: up to a slot late, never early. One
- * further away than the wheel reaches lies in its farthest slot and comes out early; who takes it out looks
- * whether it is time, and puts it in again. Late costs a subport nothing: its tokens come meanwhile.
+ * An entry comes out with the first slot that begins at its tick or later: up to a slot late, never
+ * early. One further away than the wheel reaches lies in its farthest slot and comes out early; who
+ * takes it out looks whether it is time, and puts it in again. Late costs a subport nothing: its
+ * tokens come meanwhile.
  *
- * (Varghese and Lauck, "Hashed and hierarchical timing wheels", 1987: scheme 4, and a scan of bits instead of
- * a step per tick. A heap would be exact and cost its depth for every packet that waits.)
+ * (Varghese and Lauck, "Hashed and hierarchical timing wheels", 1987: scheme 4, and a scan of bits
+ * instead of a step per tick. A heap would be exact and cost its depth for every packet that
+ * waits.)
  */
 #ifndef HG_SCHED_WHEEL_H
 #define HG_SCHED_WHEEL_H
@@ -64,7 +67,8 @@ static inline uint64_t wheel_next(const struct wheel *wheel)
         return from + (unsigned)__builtin_ctzll(bits);
     if (wheel->summary == 0)
         return UINT64_MAX;
-    /* Words in turn from the one behind; the one of `from` comes last, with what is before `from`. */
+    /* Words in turn from the one behind; the one of `from` comes last, with what is before
+     * `from`. */
     bits = wheel->summary >> start | wheel->summary << (64 - start) % 64;
     words = (unsigned)__builtin_ctzll(bits);
     return from - in_word + UINT64_C(64) * (words + 1) +

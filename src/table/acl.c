@@ -10,7 +10,8 @@
 
 enum { FAMILIES_N = 2, RULES_DEFAULT = 1024 };
 
-/* The memory of a compiled set: at least the tables of all fields; and usual rules need no more than this. */
+/* The memory of a compiled set: at least the tables of all fields; and usual rules need no more
+ * than this. */
 #define BYTES_MIN      (UINT64_C(4) << 20)
 #define BYTES_PER_RULE UINT64_C(2048)
 #define BYTES_MAX      (UINT64_C(1) << 40)

@@ -1,6 +1,6 @@
 /*
- * ACL: which rule of the highest priority does a packet match? Rules are over the 5-tuple, and VLAN and TCP flags
- * where wanted: addresses with prefix or any mask, ranges of ports, protocol.
+ * ACL: which rule of the highest priority does a packet match? Rules are over the 5-tuple, and VLAN
+ * and TCP flags where wanted: addresses with prefix or any mask, ranges of ports, protocol.
  *
  *     struct hg_acl_rule rule = hg_acl_rule_any(HG_ACL_IP4);
  *     rule.dst = hg_acl_prefix4(0xc0000200, 24); // 192.0.2.0/24
@@ -9,8 +9,9 @@
  *     rule.data = 1;
  *     hg_acl_set(acl, &rule, 1, &err);
  *
- * A set of rules is compiled as a whole and replaces the one before it at one moment: readers see the old set or
- * the new one, never a mixture, and never wait. How it is compiled, and why so: acl_internal.h.
+ * A set of rules is compiled as a whole and replaces the one before it at one moment: readers see
+ * the old set or the new one, never a mixture, and never wait. How it is compiled, and why so:
+ * acl_internal.h.
  *
  * What is bounded, whatever the rules are:
  *   memory   taken once, at creation. A set that does not fit is refused and the old one stays in force.
@@ -18,7 +19,8 @@
  *            rules / 512 cache lines for each field that has conditions (decision 0017 has the figures).
  *   update   milliseconds for 100 rules, up to about a second for 10,000, seconds for a hostile set.
  *
- * Lookups: any number of QSBR readers (sync/qsbr.h) at once, while one control thread replaces the rules.
+ * Lookups: any number of QSBR readers (sync/qsbr.h) at once, while one control thread replaces the
+ * rules.
  */
 #ifndef HG_TABLE_ACL_H
 #define HG_TABLE_ACL_H
@@ -41,8 +43,8 @@ enum hg_acl_family {
     HG_ACL_IP6,
 };
 
-/* Addresses whose bits under `mask` are those of `bytes`. Network byte order; IPv4 has the first four
- * bytes. Bits outside the mask must be 0 in `bytes`. */
+/* Addresses whose bits under `mask` are those of `bytes`. Network byte order; IPv4 has the first
+ * four bytes. Bits outside the mask must be 0 in `bytes`. */
 struct hg_acl_addr {
     uint8_t bytes[16];
     uint8_t mask[16];
@@ -54,8 +56,8 @@ struct hg_acl_ports {
 };
 
 /*
- * A packet matches if it matches in every field. A key without ports (another protocol, a later fragment) has
- * port 0, and matches ranges that contain 0.
+ * A packet matches if it matches in every field. A key without ports (another protocol, a later
+ * fragment) has port 0, and matches ranges that contain 0.
  */
 struct hg_acl_rule {
     struct hg_acl_addr src;
@@ -106,31 +108,32 @@ struct hg_acl_options {
 struct hg_acl;
 
 /*
- * Makes a classifier without rules: nothing matches. Its memory comes from the arena, all of it now, and goes
- * back with the arena. Returns 0, or a negative errno with *err: -EINVAL for sizes that cannot be, -ENOMEM where
- * the arena has no room.
+ * Makes a classifier without rules: nothing matches. Its memory comes from the arena, all of it
+ * now, and goes back with the arena. Returns 0, or a negative errno with *err: -EINVAL for sizes
+ * that cannot be, -ENOMEM where the arena has no room.
  */
 int hg_acl_new(struct hg_acl **acl, struct hg_arena *arena, const struct hg_acl_options *options,
                struct hg_err *err);
 
-/* The bytes that hg_acl_new() takes from the arena under these options, alignment included; 0 where it would
- * refuse them. */
+/* The bytes that hg_acl_new() takes from the arena under these options, alignment included; 0 where
+ * it would refuse them. */
 uint64_t hg_acl_bytes(const struct hg_acl_options *options);
 
 /*
- * Replaces all rules. Returns 0, or a negative errno with *err, which names the rule, and then the rules in
- * force stay: -EINVAL for a rule that says nothing sensible, -E2BIG for more than rules_max rules, -ENOSPC for a
- * set whose compiled form or compilation needs more than memory_bytes.
+ * Replaces all rules. Returns 0, or a negative errno with *err, which names the rule, and then the
+ * rules in force stay: -EINVAL for a rule that says nothing sensible, -E2BIG for more than
+ * rules_max rules, -ENOSPC for a set whose compiled form or compilation needs more than
+ * memory_bytes.
  *
- * Waits for a grace period (hg_qsbr_wait), then the memory of the old set is used again. One control thread at
- * a time, never a registered reader.
+ * Waits for a grace period (hg_qsbr_wait), then the memory of the old set is used again. One
+ * control thread at a time, never a registered reader.
  */
 int hg_acl_set(struct hg_acl *acl, const struct hg_acl_rule *rules, uint32_t n, struct hg_err *err);
 
 /*
- * For each of n packets the data of the rule of the highest priority that it matches, HG_ACL_NONE without
- * one. All n are looked up in the same set of rules. Bursts (32 and more) are the fastest. QSBR readers; between
- * the call and its end no quiescent state.
+ * For each of n packets the data of the rule of the highest priority that it matches, HG_ACL_NONE
+ * without one. All n are looked up in the same set of rules. Bursts (32 and more) are the fastest.
+ * QSBR readers; between the call and its end no quiescent state.
  */
 void hg_acl_lookup4(const struct hg_acl *acl, const struct hg_acl_key4 *keys, uint32_t *data,
                     unsigned n);
@@ -153,7 +156,8 @@ struct hg_acl_info hg_acl_info(const struct hg_acl *acl);
 /* A rule that every packet of the family matches, of priority 0 and data 0: narrow it. Pure. */
 struct hg_acl_rule hg_acl_rule_any(enum hg_acl_family family);
 
-/* The addresses of a prefix; bits behind it are dropped, `bits` above 32 or 128 count as that. Pure. */
+/* The addresses of a prefix; bits behind it are dropped, `bits` above 32 or 128 count as that.
+ * Pure. */
 struct hg_acl_addr hg_acl_prefix4(uint32_t addr, unsigned bits);
 struct hg_acl_addr hg_acl_prefix6(const uint8_t addr[16], unsigned bits);
 

@@ -67,7 +67,8 @@ static uint32_t next_cond(const struct acl_use *use, uint32_t i, uint32_t n)
     return i;
 }
 
-/* Ranges: a new class wherever a range begins or has ended. Some may turn out equal; equal rows join them. */
+/* Ranges: a new class wherever a range begins or has ended. Some may turn out equal; equal rows
+ * join them. */
 static uint32_t cut_ranges(struct acl_scratch *scratch, uint32_t n)
 {
     uint32_t *class = scratch->class;
@@ -151,7 +152,8 @@ static void find_base(struct acl_scratch *scratch, uint32_t lines_n, uint32_t n,
             set_bit(scratch->base, scratch->use[i].position);
 }
 
-/* One of each distinct condition, with where its uses begin and end, in memory that classes no longer need. */
+/* One of each distinct condition, with where its uses begin and end, in memory that classes no
+ * longer need. */
 static uint32_t list_conds(struct acl_scratch *scratch, uint32_t n, bool is_range)
 {
     uint32_t cond_n = 0;

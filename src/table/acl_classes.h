@@ -1,5 +1,6 @@
 /*
- * The first step of the ACL's compilation: from what the rules allow in a field to the classes of its numbers.
+ * The first step of the ACL's compilation: from what the rules allow in a field to the classes of
+ * its numbers.
  */
 #ifndef HG_TABLE_ACL_CLASSES_H
 #define HG_TABLE_ACL_CLASSES_H
@@ -33,8 +34,8 @@ bool hg_acl_scratch_take(struct acl_scratch *scratch, struct acl_region *region,
 /* Sorts scratch->use[0 .. n) and returns whether any of them is a condition at all. */
 bool hg_acl_uses_sort(struct acl_scratch *scratch, uint32_t n, bool is_range);
 
-/* Makes the classes of a field, whose sorted uses are in the scratch: rows, and scratch->class of each number.
- * false: no room. */
+/* Makes the classes of a field, whose sorted uses are in the scratch: rows, and scratch->class of
+ * each number. false: no room. */
 bool hg_acl_classify(struct acl_work *work, struct acl_scratch *scratch, uint32_t n, bool is_range,
                      struct acl_rows *rows);
 

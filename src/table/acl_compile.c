@@ -7,8 +7,8 @@
 
 #include "table/acl_classes.h"
 
-/* Parts of a key: what belongs together is merged first. Networks are few beside the pairs of their halves, so
- * these merges give fewer classes than they could; merges across parts seldom do. */
+/* Parts of a key: what belongs together is merged first. Networks are few beside the pairs of their
+ * halves, so these merges give fewer classes than they could; merges across parts seldom do. */
 enum part { PART_SRC, PART_DST, PART_REST };
 
 /* A class that no merge has taken yet. */
@@ -66,8 +66,9 @@ static uint64_t front_of(const struct hg_acl_addr *addr)
     return front;
 }
 
-/* Neighbours in this order share a line. Rules that name a source network come first, by source; then those
- * that name a destination, by destination: each such number then has bits in few lines. */
+/* Neighbours in this order share a line. Rules that name a source network come first, by source;
+ * then those that name a destination, by destination: each such number then has bits in few
+ * lines. */
 static uint64_t place_key(const struct hg_acl_rule *rule)
 {
     uint64_t src = front_of(&rule->src);
@@ -138,7 +139,8 @@ static bool compile_field(struct compilation *c, unsigned f)
     return true;
 }
 
-/* Fills the table of a merge; the last merge of all gives rules instead of classes. false: no room. */
+/* Fills the table of a merge; the last merge of all gives rules instead of classes. false: no
+ * room. */
 static bool fill_merge(struct compilation *c, uint16_t *table, const struct acl_rows *a,
                        const struct acl_rows *b, struct acl_rows *both)
 {

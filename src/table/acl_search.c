@@ -1,6 +1,6 @@
 /*
- * The ACL's lookup for any machine. Step by step for the whole burst, so that the loads of different packets,
- * which do not depend on each other, overlap.
+ * The ACL's lookup for any machine. Step by step for the whole burst, so that the loads of
+ * different packets, which do not depend on each other, overlap.
  */
 #include "table/acl_search.h"
 

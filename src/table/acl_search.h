@@ -1,9 +1,9 @@
 /*
- * The part of the ACL's lookup that the plain and the vector version share: the search in rows of bits. Inline,
- * so that each has it with its own way to intersect lines.
+ * The part of the ACL's lookup that the plain and the vector version share: the search in rows of
+ * bits. Inline, so that each has it with its own way to intersect lines.
  *
- * How many lines a packet has to look at differs from packet to packet, and a loop over them would be mispredicted
- * for most. So it goes in rounds: one line of every packet that needs another one.
+ * How many lines a packet has to look at differs from packet to packet, and a loop over them would
+ * be mispredicted for most. So it goes in rounds: one line of every packet that needs another one.
  */
 #ifndef HG_TABLE_ACL_SEARCH_H
 #define HG_TABLE_ACL_SEARCH_H
@@ -16,7 +16,8 @@ struct acl_rounds {
     uint64_t lines[ACL_BURST]; /* still to look at */
     uint32_t best_rank[ACL_BURST];
     uint32_t best[ACL_BURST]; /* position + 1 */
-    /* Packets that need another round. clang 14's analyser loses sight of the loop that fills it. */
+    /* Packets that need another round. clang 14's analyser loses sight of the loop that fills
+     * it. */
     uint8_t open[ACL_BURST];
     unsigned open_n;
 };
@@ -58,7 +59,8 @@ static inline void acl_begin_rounds(struct acl_rounds *rounds, const struct acl_
         acl_expect_line(set, rounds, rounds->open[j]);
 }
 
-/* first_in_line() gives the first bit in the intersection of a line of packet i's rows, or ACL_LINE_BITS. */
+/* first_in_line() gives the first bit in the intersection of a line of packet i's rows, or
+ * ACL_LINE_BITS. */
 static inline void acl_search_rows(const struct acl_set *set, const struct acl_classes *classes,
                                    uint32_t *data, unsigned n,
                                    unsigned (*first_in_line)(const struct acl_set *,

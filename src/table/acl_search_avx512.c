@@ -1,8 +1,8 @@
 /*
  * The ACL's lookup with AVX-512: sixteen packets in the lanes of a register, tables read by gather.
  *
- * A gather loads 32 bits where a table has 16, so it reads up to two bytes behind the table's end, and the upper
- * half is masked away.
+ * A gather loads 32 bits where a table has 16, so it reads up to two bytes behind the table's end,
+ * and the upper half is masked away.
  */
 #include "table/acl_search.h"
 
@@ -76,7 +76,8 @@ first_in_line(const struct acl_set *set, const struct acl_rounds *rounds, unsign
     for (unsigned l = 1; l < set->left_n; l++)
         bits = _mm512_and_epi64(bits, _mm512_load_si512(&set->line[rounds->row[l][i][2 + line]]));
     words = _mm512_test_epi64_mask(bits, bits);
-    /* The first word that is not zero, without a branch: half of the lines looked at hold nothing. */
+    /* The first word that is not zero, without a branch: half of the lines looked at hold
+     * nothing. */
     word = (uint64_t)_mm_cvtsi128_si64(
         _mm512_castsi512_si128(_mm512_maskz_compress_epi64(words, bits)));
     return (unsigned)__builtin_ctz(words | 1u << ACL_LINE_WORDS) * 64 +

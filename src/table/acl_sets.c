@@ -15,8 +15,8 @@ void *hg_acl_take(struct acl_region *region, uint64_t bytes)
     return region->base + at;
 }
 
-/* Multiply and fold. Who knows it can make lines collide; that costs compilation time, bounded by the lines
- * that there is room for, and never a wrong answer. */
+/* Multiply and fold. Who knows it can make lines collide; that costs compilation time, bounded by
+ * the lines that there is room for, and never a wrong answer. */
 static uint64_t mix(uint64_t h, uint64_t value)
 {
     h = (h ^ value) * UINT64_C(0x9e3779b97f4a7c15);

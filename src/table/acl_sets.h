@@ -1,6 +1,6 @@
 /*
- * Sets of rules while the ACL is compiled: rows of lines, both stored once however often they occur, so that equal
- * sets have equal numbers. Layout of rows as in acl_internal.h. Control only.
+ * Sets of rules while the ACL is compiled: rows of lines, both stored once however often they
+ * occur, so that equal sets have equal numbers. Layout of rows as in acl_internal.h. Control only.
  */
 #ifndef HG_TABLE_ACL_SETS_H
 #define HG_TABLE_ACL_SETS_H
@@ -34,11 +34,12 @@ struct acl_work {
     uint32_t *bucket;
 };
 
-/* Takes the work's own memory: half of what the region has left is for lines. false: there is not enough. */
+/* Takes the work's own memory: half of what the region has left is for lines. false: there is not
+ * enough. */
 bool hg_acl_work_begin(struct acl_work *work, struct acl_region *region, uint32_t lines_n);
 
-/* Starts the rows of a slot, up to max of them, in the region's last allocation, which hg_acl_rows_end() cuts to
- * size. One slot at a time. */
+/* Starts the rows of a slot, up to max of them, in the region's last allocation, which
+ * hg_acl_rows_end() cuts to size. One slot at a time. */
 bool hg_acl_rows_begin(struct acl_work *work, struct acl_rows *rows, uint32_t max);
 void hg_acl_rows_end(struct acl_work *work, const struct acl_rows *rows);
 

@@ -7,7 +7,8 @@
 #include "mem/arena.h"
 #include "table/hash_internal.h"
 
-/* Slots beyond the keys asked for: a sixteenth, and two buckets, since in a small table chance is less even. */
+/* Slots beyond the keys asked for: a sixteenth, and two buckets, since in a small table chance is
+ * less even. */
 static uint32_t buckets_for(uint32_t max)
 {
     uint64_t slots = (uint64_t)max + max / 16 + 2 * HG_HASH_WAYS;
@@ -98,8 +99,8 @@ int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena,
             "hash table '%s': %u keys of %u bytes; expected 1 to %u keys of 1 to %d bytes", name,
             options->max, options->key_bytes, HG_HASH_MAX, HG_HASH_KEY_BYTES_MAX);
     buckets_n = buckets_for(options->max);
-    memory = hg_arena_take(arena, name, table_bytes(buckets_n, options->key_bytes),
-                           HG_CACHE_LINE_BYTES);
+    memory =
+        hg_arena_take(arena, name, table_bytes(buckets_n, options->key_bytes), HG_CACHE_LINE_BYTES);
     if (memory == NULL)
         return say_no_room(arena, name, options, err);
     made = (struct hg_hash *)(void *)memory;

@@ -5,7 +5,8 @@
  *   word 1: tag 3 | tag 4 | tag 5 | tag 6
  *
  * Every access is to a whole word, atomically; the writer is alone and needs no read-modify-write
- * instruction. A reader loads word 0 first, so that no tag that it sees is older than the counter that it has.
+ * instruction. A reader loads word 0 first, so that no tag that it sees is older than the counter
+ * that it has.
  */
 #ifndef HG_TABLE_HASH_BUCKET_H
 #define HG_TABLE_HASH_BUCKET_H
@@ -22,8 +23,8 @@
 
 enum { HG_HASH_WAYS = 7 };
 
-/* Tags below the first are states: of a slot that may be filled, and of one whose key was deleted and may
- * still be in some reader's hands. No reader looks for them. */
+/* Tags below the first are states: of a slot that may be filled, and of one whose key was deleted
+ * and may still be in some reader's hands. No reader looks for them. */
 enum { HG_HASH_FREE = 0, HG_HASH_RETIRED = 1, HG_HASH_TAG_FIRST = 2 };
 
 #define HG_HASH_LANES_LOW  UINT64_C(0x0001000100010001)
@@ -38,8 +39,8 @@ struct hg_hash_tags {
     uint64_t word[2];
 };
 
-/* Pairs with the releases in hg_hash_tag_set() and hg_hash_count_change(): who sees a tag sees the key and
- * value of its slot; who sees that a key has left sees it where it went. */
+/* Pairs with the releases in hg_hash_tag_set() and hg_hash_count_change(): who sees a tag sees the
+ * key and value of its slot; who sees that a key has left sees it where it went. */
 static inline struct hg_hash_tags hg_hash_tags_load(const struct hg_hash_bucket *bucket)
 {
     struct hg_hash_tags tags;
@@ -49,8 +50,8 @@ static inline struct hg_hash_tags hg_hash_tags_load(const struct hg_hash_bucket 
     return tags;
 }
 
-/* Whether nothing has moved in or out of the bucket since its tags were loaded. What the caller loaded in
- * between it loaded with acquire, so this load is not early. */
+/* Whether nothing has moved in or out of the bucket since its tags were loaded. What the caller
+ * loaded in between it loaded with acquire, so this load is not early. */
 static inline bool hg_hash_unchanged(const struct hg_hash_bucket *bucket, uint64_t word0)
 {
     uint64_t now = atomic_load_explicit(&bucket->word[0], memory_order_relaxed);
@@ -58,7 +59,8 @@ static inline bool hg_hash_unchanged(const struct hg_hash_bucket *bucket, uint64
     return (uint16_t)(now ^ word0) == 0;
 }
 
-/* One bit for each of four lanes of `word` that equals the tag. Exact: the sum has no carry between lanes. */
+/* One bit for each of four lanes of `word` that equals the tag. Exact: the sum has no carry between
+ * lanes. */
 static inline unsigned hg_hash_match_word(uint64_t word, uint16_t tag)
 {
     uint64_t differ = word ^ tag * HG_HASH_LANES_LOW;
@@ -116,7 +118,8 @@ static inline uint16_t hg_hash_tag_of(struct hg_hash_tags tags, unsigned way)
     return (uint16_t)(tags.word[lane / 4] >> 16 * (lane % 4));
 }
 
-/* Release: the key and value behind a tag are stored before it, and a key that leaves is stored elsewhere before. */
+/* Release: the key and value behind a tag are stored before it, and a key that leaves is stored
+ * elsewhere before. */
 static inline void hg_hash_tag_set(struct hg_hash_bucket *bucket, unsigned way, uint16_t tag)
 {
     unsigned lane = way + 1;

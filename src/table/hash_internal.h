@@ -42,8 +42,8 @@ struct hg_hash_place {
     uint32_t way;
 };
 
-/* Bytes from slot to slot: the words, then the value, padded so that no slot straddles two lines. Keys of eight words
- * fill a line; their values have an array of their own. */
+/* Bytes from slot to slot: the words, then the value, padded so that no slot straddles two lines.
+ * Keys of eight words fill a line; their values have an array of their own. */
 HG_HASH_INLINE uint32_t hg_hash_stride(int kind)
 {
     const unsigned words = hg_hash_words(kind);
@@ -87,8 +87,8 @@ HG_HASH_INLINE uint32_t hg_hash_first(const struct hg_hash *hash, uint64_t h)
     return (uint32_t)((h >> 32) * hash->bucket_n >> 32);
 }
 
-/* The other bucket of a key that has this tag and may stand in `bucket`; the other's other is the one. The sum of both
- * is odd and their number even, so they are never the same. */
+/* The other bucket of a key that has this tag and may stand in `bucket`; the other's other is the
+ * one. The sum of both is odd and their number even, so they are never the same. */
 HG_HASH_INLINE uint32_t hg_hash_other(const struct hg_hash *hash, uint32_t bucket, uint16_t tag)
 {
     uint32_t spread = tag * UINT32_C(0x9e3779b1); /* 2^32 / golden ratio, odd: tags stay apart */
@@ -97,8 +97,8 @@ HG_HASH_INLINE uint32_t hg_hash_other(const struct hg_hash *hash, uint32_t bucke
     return sum >= bucket ? sum - bucket : sum - bucket + hash->bucket_n;
 }
 
-/* Whether the slot holds the key. Acquire: pairs with the release in hash_update.c:fill(); who sees a word of the next
- * key of a slot sees that the bucket has changed. */
+/* Whether the slot holds the key. Acquire: pairs with the release in hash_update.c:fill(); who sees
+ * a word of the next key of a slot sees that the bucket has changed. */
 HG_HASH_INLINE bool hg_hash_equal(const _Atomic uint64_t *slot, const void *key, unsigned key_bytes,
                                   int kind)
 {

@@ -1,21 +1,22 @@
 /*
  * Keys of the hash table: how their bytes become words, and how words become a hash.
  *
- * A key is read as 64-bit words; the last one overlaps the one before it where the size is no multiple of eight, so
- * that nothing is read behind the key and nothing is padded. Keys of less than eight bytes are one word.
- * Slots hold the words, so they are compared as they are hashed. Every function here is inlined with a
- * constant kind, one copy for each number of words.
+ * A key is read as 64-bit words; the last one overlaps the one before it where the size is no
+ * multiple of eight, so that nothing is read behind the key and nothing is padded. Keys of less
+ * than eight bytes are one word. Slots hold the words, so they are compared as they are hashed.
+ * Every function here is inlined with a constant kind, one copy for each number of words.
  *
- * The hash is NH (Black, Halevi, Krawczyk, Krovetz, Rogaway, "UMAC: Fast and Secure Message Authentication",
- * CRYPTO 1999, with words of 64 bits): the sum of (word + secret) * (word + secret) over pairs of words. For random
- * secrets two different keys have the same sum of 128 bits with a probability of 2^-64 at most, whoever has
- * chosen them. A last multiplication by two more secrets folds the sum to 64 bits, of which all are used
- * alike. A key of 16 bytes takes two multiplications.
+ * The hash is NH (Black, Halevi, Krawczyk, Krovetz, Rogaway, "UMAC: Fast and Secure Message
+ * Authentication", CRYPTO 1999, with words of 64 bits): the sum of (word + secret) * (word +
+ * secret) over pairs of words. For random secrets two different keys have the same sum of 128 bits
+ * with a probability of 2^-64 at most, whoever has chosen them. A last multiplication by two more
+ * secrets folds the sum to 64 bits, of which all are used alike. A key of 16 bytes takes two
+ * multiplications.
  *
- * So a peer that chooses keys without seeing what they do cannot make them collide, as it can with CRC-32C or
- * a hash whose seed is known. It is not a pseudo-random function: who is told hashes can solve for the
- * secrets, and who can time single look-ups over a long while may learn which keys share a bucket. Hashes
- * are not for the wire.
+ * So a peer that chooses keys without seeing what they do cannot make them collide, as it can with
+ * CRC-32C or a hash whose seed is known. It is not a pseudo-random function: who is told hashes can
+ * solve for the secrets, and who can time single look-ups over a long while may learn which keys
+ * share a bucket. Hashes are not for the wire.
  */
 #ifndef HG_TABLE_HASH_KEY_H
 #define HG_TABLE_HASH_KEY_H
@@ -74,9 +75,10 @@ HG_HASH_INLINE uint64_t hg_hash_key_word(const void *key, unsigned i, unsigned k
     return hg_hash_load64(i + 1 < (unsigned)kind ? byte + 8 * i : byte + key_bytes - 8);
 }
 
-/* From 128 bits to 64. The halves of the sum are multiplied; the lower one is mixed into the upper one first, which loses
- * nothing: keys that count up leave the upper half nearly alone, the product would be a straight line in
- * the lower one, and one secret in a thousand would put a table of such keys into half its buckets. */
+/* From 128 bits to 64. The halves of the sum are multiplied; the lower one is mixed into the upper
+ * one first, which loses nothing: keys that count up leave the upper half nearly alone, the product
+ * would be a straight line in the lower one, and one secret in a thousand would put a table of such
+ * keys into half its buckets. */
 HG_HASH_INLINE uint64_t hg_hash_fold(unsigned __int128 sum, const uint64_t *secret)
 {
     uint64_t low = (uint64_t)sum;

@@ -1,9 +1,10 @@
 /*
  * Readers.
  *
- * A reader looks into the first bucket of its key, then into the second. The writer moves a key by storing it in its
- * other bucket before it clears the tag of the old slot, which it then fills with something else, at once and under the
- * reader's eyes. Two looks at a bucket's change counter settle what may come of it:
+ * A reader looks into the first bucket of its key, then into the second. The writer moves a key by
+ * storing it in its other bucket before it clears the tag of the old slot, which it then fills with
+ * something else, at once and under the reader's eyes. Two looks at a bucket's change counter
+ * settle what may come of it:
  *
  *   hit   the words were compared and the value loaded between the load of the tags and a second look at the
  *         counter of that bucket. The writer counts after it clears a tag and before it fills the slot again, so
@@ -11,10 +12,12 @@
  *   miss  a key that is there all the time was in neither bucket when they were looked at, so it has moved from the second
  *         to the first in between. The writer counts at the first before it clears the second, and after the tag is there.
  *
- * Otherwise the reader looks again. The counter has 16 bits and cannot come round during a look-up: the writer
- * waits for a grace period after HG_HASH_MOVES_MAX moves, of which each counts twice at most.
+ * Otherwise the reader looks again. The counter has 16 bits and cannot come round during a look-up:
+ * the writer waits for a grace period after HG_HASH_MOVES_MAX moves, of which each counts twice at
+ * most.
  *
- * Nothing of this is needed for deletes: their slots keep key and value to the end of a grace period.
+ * Nothing of this is needed for deletes: their slots keep key and value to the end of a grace
+ * period.
  */
 #include <assert.h>
 
@@ -136,9 +139,10 @@ HG_HASH_INLINE bool confirm(const struct hg_hash *hash, const struct probe *prob
     return true;
 }
 
-/* Up to BATCH keys, stage by stage, so that the lines of one stage travel together: tags of the first bucket;
- * slots; tags of the second for the few keys without a candidate in the first, and their slots; keys. What
- * is not settled then, by a tag that another key has too or by a move, is looked up alone. */
+/* Up to BATCH keys, stage by stage, so that the lines of one stage travel together: tags of the
+ * first bucket; slots; tags of the second for the few keys without a candidate in the first, and
+ * their slots; keys. What is not settled then, by a tag that another key has too or by a move, is
+ * looked up alone. */
 HG_HASH_INLINE uint64_t find_batch(const struct hg_hash *hash, const void *const *keys,
                                    const uint64_t *hashes, unsigned n, uint64_t *values, int kind)
 {

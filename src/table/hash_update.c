@@ -1,13 +1,15 @@
 /*
  * The writer.
  *
- * A slot is free (tag 0), in use (its key's tag), or retired: its key was deleted, and a reader that found the tag before
- * may still be comparing or loading the value. Retired slots are freed together, after a grace period.
+ * A slot is free (tag 0), in use (its key's tag), or retired: its key was deleted, and a reader
+ * that found the tag before may still be comparing or loading the value. Retired slots are freed
+ * together, after a grace period.
  *
- * A key goes into its first bucket if that has a free slot, else into its second, so most look-ups end in the first. When
- * both are full, a search in breadth finds the shortest chain of keys of which each can move to its other bucket and the last
- * one finds a free slot there; then they move, the last one first. The tag alone says what the other bucket is, so
- * the search touches tags only, no keys. It ends after so many buckets: the table is full then.
+ * A key goes into its first bucket if that has a free slot, else into its second, so most look-ups
+ * end in the first. When both are full, a search in breadth finds the shortest chain of keys of
+ * which each can move to its other bucket and the last one finds a free slot there; then they move,
+ * the last one first. The tag alone says what the other bucket is, so the search touches tags only,
+ * no keys. It ends after so many buckets: the table is full then.
  *
  * The order of each move is what readers rely on (hash_lookup.c):
  *   1. words and value into the free slot
@@ -48,8 +50,9 @@ static void count_keys(struct hg_hash *hash, int by)
     atomic_store_explicit(&hash->n, n + (uint32_t)by, memory_order_relaxed);
 }
 
-/* Stores key and value in a slot that nobody can find; then the tag, for all to find. Release: who sees a word of them sees
- * the change that was counted before (pairs with the acquire in hg_hash_equal()). */
+/* Stores key and value in a slot that nobody can find; then the tag, for all to find. Release: who
+ * sees a word of them sees the change that was counted before (pairs with the acquire in
+ * hg_hash_equal()). */
 HG_HASH_INLINE void fill(struct hg_hash *hash, struct hg_hash_place place, uint16_t tag,
                          const void *key, uint64_t value, int kind)
 {
@@ -170,7 +173,8 @@ static void copy_word(_Atomic uint64_t *target, const _Atomic uint64_t *source)
     atomic_store_explicit(target, word, memory_order_release);
 }
 
-/* Moves a key to a free slot of its other bucket. Its own slot is then nobody's, and the caller fills it at once. */
+/* Moves a key to a free slot of its other bucket. Its own slot is then nobody's, and the caller
+ * fills it at once. */
 static void move(struct hg_hash *hash, struct hg_hash_place from, struct hg_hash_place to)
 {
     const unsigned words = hg_hash_words(hash->kind);
@@ -209,7 +213,8 @@ static bool make_room(struct hg_hash *hash, uint32_t first, uint32_t other,
     return true;
 }
 
-/* A free slot for a key, wherever it takes it from. Out of line: nearly all keys find one in their first bucket. */
+/* A free slot for a key, wherever it takes it from. Out of line: nearly all keys find one in their
+ * first bucket. */
 static __attribute__((noinline)) bool find_room(struct hg_hash *hash, uint32_t first, uint16_t tag,
                                                 struct hg_hash_place *place)
 {

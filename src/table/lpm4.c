@@ -1,17 +1,18 @@
 /*
  * Longest-prefix match for IPv4.
  *
- * An entry of either level is 16 bits: a next hop, HG_LPM4_NONE, or, in the first level and above that, the
- * number of a group. Beside each entry stands, in memory that no reader touches, the depth of the route
- * that it stems from. A route is added by storing to the entries below its prefix that stem from a route not
- * longer than it, and removed by storing the next shorter route to those that stem from exactly its
- * depth: there can be only one such route above an entry. That one is found among the rules.
+ * An entry of either level is 16 bits: a next hop, HG_LPM4_NONE, or, in the first level and above
+ * that, the number of a group. Beside each entry stands, in memory that no reader touches, the
+ * depth of the route that it stems from. A route is added by storing to the entries below its
+ * prefix that stem from a route not longer than it, and removed by storing the next shorter route
+ * to those that stem from exactly its depth: there can be only one such route above an entry. That
+ * one is found among the rules.
  *
- * Readers see single stores of 16 bits, so each address goes from one route to the other at once. A group is
- * filled before its number is stored with release. When its last route longer than 24 bits goes, the entry of
- * the first level takes back what all 256 entries hold by then, and the group waits: a reader may
- * still be on its way to it. It is used again after a grace period, one for all that have gathered until no
- * other group is free, so that nobody waits for each removal.
+ * Readers see single stores of 16 bits, so each address goes from one route to the other at once. A
+ * group is filled before its number is stored with release. When its last route longer than 24 bits
+ * goes, the entry of the first level takes back what all 256 entries hold by then, and the group
+ * waits: a reader may still be on its way to it. It is used again after a grace period, one for all
+ * that have gathered until no other group is free, so that nobody waits for each removal.
  */
 #include "table/lpm4.h"
 
@@ -50,7 +51,8 @@ struct table {
     struct hg_lpm4_rules rules;
 };
 
-/* What becomes of entries: those whose depth is from `lowest` to `highest` get another. Depths plus one. */
+/* What becomes of entries: those whose depth is from `lowest` to `highest` get another. Depths plus
+ * one. */
 struct change {
     uint8_t lowest;
     uint8_t highest;
@@ -259,7 +261,8 @@ static int open_group(struct table *table, uint32_t first)
     return 0;
 }
 
-/* Without routes of its own a group has 256 times the same entry, which goes back to the first level. */
+/* Without routes of its own a group has 256 times the same entry, which goes back to the first
+ * level. */
 static void close_group(struct table *table, uint32_t first)
 {
     unsigned group = group_of(table, first);
@@ -379,8 +382,9 @@ struct hg_lpm4_info hg_lpm4_info(const struct hg_lpm4 *lpm)
     };
 }
 
-/* Up to BULK_N addresses. The entries are asked for first: n independent misses, and no branch in between
- * that could be mispredicted. Into the second-level cache, where there is room for more of them under way. */
+/* Up to BULK_N addresses. The entries are asked for first: n independent misses, and no branch in
+ * between that could be mispredicted. Into the second-level cache, where there is room for more of
+ * them under way. */
 static inline void lookup(const struct hg_lpm4 *lpm, const uint32_t *address, uint16_t *next_hop,
                           unsigned n)
 {

@@ -1,19 +1,21 @@
 /*
- * Longest-prefix match for IPv4: from a destination address to a next hop, in one access to memory, two
- * for addresses with routes longer than 24 bits.
+ * Longest-prefix match for IPv4: from a destination address to a next hop, in one access to memory,
+ * two for addresses with routes longer than 24 bits.
  *
- * The table is DIR-24-8 (Gupta, Lin, McKeown: Routing lookups in hardware at memory access speeds, INFOCOM
- * 1998): an entry for each of the 2^24 leading parts of an address, and groups of 256 entries for those that
- * have longer routes. Entries are 16 bits, so the first level is 32 MiB: what a look-up waits for is a
- * cache line of it, and half the bytes are found in a cache more often (docs/decisions/0016-routing-tables.md).
+ * The table is DIR-24-8 (Gupta, Lin, McKeown: Routing lookups in hardware at memory access speeds,
+ * INFOCOM 1998): an entry for each of the 2^24 leading parts of an address, and groups of 256
+ * entries for those that have longer routes. Entries are 16 bits, so the first level is 32 MiB:
+ * what a look-up waits for is a cache line of it, and half the bytes are found in a cache more
+ * often (docs/decisions/0016-routing-tables.md).
  *
- * Who may do what at once: one control thread changes the table, any number of readers look up without locks
- * or stores. A reader is a reader in the sense of sync/qsbr.h: it registers, and passes a quiescent
- * state between bursts. For each address a look-up answers with the route before a change or with the one
- * after it, never with anything else; addresses under one prefix change one after another.
+ * Who may do what at once: one control thread changes the table, any number of readers look up
+ * without locks or stores. A reader is a reader in the sense of sync/qsbr.h: it registers, and
+ * passes a quiescent state between bursts. For each address a look-up answers with the route before
+ * a change or with the one after it, never with anything else; addresses under one prefix change
+ * one after another.
  *
- * All memory is taken at creation, from an arena; that of two-megabyte pages is what makes the table fast.
- * Addresses and prefixes are numbers in host order.
+ * All memory is taken at creation, from an arena; that of two-megabyte pages is what makes the
+ * table fast. Addresses and prefixes are numbers in host order.
  */
 #ifndef HG_TABLE_LPM4_H
 #define HG_TABLE_LPM4_H
@@ -50,34 +52,37 @@ struct hg_lpm4 {
     _Atomic(uint16_t) *group; /* of 256 entries each */
 };
 
-/* Bytes that hg_lpm4_new() takes of an arena: 48 MiB, 16 to 43 for each rule, and 768 for each group. Any thread. */
+/* Bytes that hg_lpm4_new() takes of an arena: 48 MiB, 16 to 43 for each rule, and 768 for each
+ * group. Any thread. */
 uint64_t hg_lpm4_bytes(const struct hg_lpm4_options *options);
 
 /*
- * Makes an empty table. It lives as long as the arena; there is nothing else to free. NULL options mean the
- * defaults. Returns 0 or a negative errno with *err: -EINVAL for a number above its maximum, -ENOMEM when
- * the arena has no room. Control.
+ * Makes an empty table. It lives as long as the arena; there is nothing else to free. NULL options
+ * mean the defaults. Returns 0 or a negative errno with *err: -EINVAL for a number above its
+ * maximum, -ENOMEM when the arena has no room. Control.
  */
 int hg_lpm4_new(struct hg_lpm4 **lpm, struct hg_arena *arena, const struct hg_lpm4_options *options,
                 struct hg_err *err);
 
 /*
- * Adds the route prefix/depth, or gives it another next hop. Returns 0 or a negative errno with *err, and
- * then nothing has changed: -EINVAL for a depth above 32, a prefix with bits behind its depth, or
- * a next hop above HG_LPM4_NEXT_HOP_MAX; -ENOSPC when there are rules_max routes, or groups_max
- * groups, already. Control; may wait for a grace period, when only groups given up lately are left.
+ * Adds the route prefix/depth, or gives it another next hop. Returns 0 or a negative errno with
+ * *err, and then nothing has changed: -EINVAL for a depth above 32, a prefix with bits behind its
+ * depth, or a next hop above HG_LPM4_NEXT_HOP_MAX; -ENOSPC when there are rules_max routes, or
+ * groups_max groups, already. Control; may wait for a grace period, when only groups given up
+ * lately are left.
  */
 int hg_lpm4_add(struct hg_lpm4 *lpm, uint32_t prefix, unsigned depth, uint16_t next_hop,
                 struct hg_err *err);
 
-/* Removes the route prefix/depth; the next shorter one takes its place. Returns 0, or -ENOENT when there is
- * no such route. Control; never waits. */
+/* Removes the route prefix/depth; the next shorter one takes its place. Returns 0, or -ENOENT when
+ * there is no such route. Control; never waits. */
 int hg_lpm4_delete(struct hg_lpm4 *lpm, uint32_t prefix, unsigned depth);
 
 /* Removes every route. Control; never waits. */
 void hg_lpm4_clear(struct hg_lpm4 *lpm);
 
-/* The next hop of the route prefix/depth itself, HG_LPM4_NONE when there is no such route. Control. */
+/* The next hop of the route prefix/depth itself, HG_LPM4_NONE when there is no such route.
+ * Control. */
 uint16_t hg_lpm4_get(const struct hg_lpm4 *lpm, uint32_t prefix, unsigned depth);
 
 struct hg_lpm4_rule {
@@ -86,7 +91,8 @@ struct hg_lpm4_rule {
     uint16_t next_hop;
 };
 
-/* Calls `each` for every route, in no order, until it returns false. It must not change the table. Control. */
+/* Calls `each` for every route, in no order, until it returns false. It must not change the table.
+ * Control. */
 void hg_lpm4_each(const struct hg_lpm4 *lpm, bool (*each)(const struct hg_lpm4_rule *, void *),
                   void *ctx);
 
@@ -97,8 +103,8 @@ struct hg_lpm4_info {
 
 struct hg_lpm4_info hg_lpm4_info(const struct hg_lpm4 *lpm);
 
-/* The answer of a group, read again with acquire: pairs with the release by which hg_lpm4_add() publishes a
- * group that it has filled. Internal. */
+/* The answer of a group, read again with acquire: pairs with the release by which hg_lpm4_add()
+ * publishes a group that it has filled. Internal. */
 static inline uint16_t hg_lpm4_lookup_group(const struct hg_lpm4 *lpm, uint32_t address)
 {
     uint16_t entry = atomic_load_explicit(&lpm->first[address >> 8], memory_order_acquire);
@@ -117,7 +123,8 @@ static inline uint16_t hg_lpm4_lookup(const struct hg_lpm4 *lpm, uint32_t addres
     return hg_likely(entry <= HG_LPM4_NONE) ? entry : hg_lpm4_lookup_group(lpm, address);
 }
 
-/* Asks for what a look-up of the address is going to read, for who has other work until then. Readers. */
+/* Asks for what a look-up of the address is going to read, for who has other work until then.
+ * Readers. */
 static inline void hg_lpm4_prefetch(const struct hg_lpm4 *lpm, uint32_t address)
 {
     __builtin_prefetch((const void *)&lpm->first[address >> 8], 0, 2);

@@ -10,15 +10,16 @@ static uint64_t make_key(uint32_t prefix, unsigned depth)
     return (uint64_t)prefix << 32 | HG_LPM4_RULE_USED | (uint64_t)depth << 16;
 }
 
-/* Where the search for a key starts. The upper bits of a product depend on all bits below them; the factor is
- * odd and otherwise arbitrary (digits of the golden ratio). */
+/* Where the search for a key starts. The upper bits of a product depend on all bits below them; the
+ * factor is odd and otherwise arbitrary (digits of the golden ratio). */
 static uint64_t home(const struct hg_lpm4_rules *rules, uint64_t key)
 {
     key ^= key >> 32;
     return key * UINT64_C(0x9e3779b97f4a7c15) >> rules->shift;
 }
 
-/* The key's slot, or the free one where it belongs. A quarter of the slots is free, so the search ends. */
+/* The key's slot, or the free one where it belongs. A quarter of the slots is free, so the search
+ * ends. */
 static uint64_t *probe(const struct hg_lpm4_rules *rules, uint64_t key)
 {
     uint64_t at = home(rules, key);
@@ -66,8 +67,8 @@ void hg_lpm4_rules_remove(struct hg_lpm4_rules *rules, const uint64_t *slot)
 
     rules->depth_n[hg_lpm4_rule_of(*slot).depth]--;
     rules->n--;
-    /* Whatever was pushed over the hole moves back: every rule stays reachable from its home, and no slot
-     * has to remember that something was there. */
+    /* Whatever was pushed over the hole moves back: every rule stays reachable from its home, and
+     * no slot has to remember that something was there. */
     for (uint64_t at = (hole + 1) & rules->mask; rules->slot[at] != 0;
          at = (at + 1) & rules->mask) {
         uint64_t from_home = (at - home(rules, rules->slot[at] & KEY_MASK)) & rules->mask;

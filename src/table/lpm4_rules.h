@@ -1,6 +1,6 @@
 /*
- * The routes of an IPv4 table as they were given: a hash table by prefix and depth, with linear probing.
- * Control alone uses it.
+ * The routes of an IPv4 table as they were given: a hash table by prefix and depth, with linear
+ * probing. Control alone uses it.
  */
 #ifndef HG_TABLE_LPM4_RULES_H
 #define HG_TABLE_LPM4_RULES_H
@@ -11,7 +11,8 @@
 #include "base/bits.h"
 #include "table/lpm4.h"
 
-/* A slot: 0 when free, else prefix in bits 32-63, HG_LPM4_RULE_USED, depth in 16-23, next hop in 0-15. */
+/* A slot: 0 when free, else prefix in bits 32-63, HG_LPM4_RULE_USED, depth in 16-23, next hop in
+ * 0-15. */
 #define HG_LPM4_RULE_USED (UINT64_C(1) << 31)
 
 struct hg_lpm4_rules {

@@ -235,7 +235,8 @@ static inline const _Atomic uint64_t *entry_at(const struct hg_lpm6 *lpm, uint64
     return &lpm->entry[hg_lpm6_node_of(entry) * HG_LPM6_NODE_N + value];
 }
 
-/* From an entry that names a node to the next one on an address's way, or to the same one without the node. */
+/* From an entry that names a node to the next one on an address's way, or to the same one without
+ * the node. */
 static inline uint64_t step(const struct hg_lpm6 *lpm, uint64_t entry, const _Atomic uint64_t *next,
                             const uint8_t address[16])
 {
@@ -264,7 +265,8 @@ struct way {
     const _Atomic uint64_t *next;
 };
 
-/* Comes to an entry and asks for what the next step is going to read; of a leaf, for what is there anyway. */
+/* Comes to an entry and asks for what the next step is going to read; of a leaf, for what is there
+ * anyway. */
 static inline struct way arrive(const struct hg_lpm6 *lpm, uint64_t entry,
                                 const uint8_t address[16])
 {
@@ -275,8 +277,9 @@ static inline struct way arrive(const struct hg_lpm6 *lpm, uint64_t entry,
     return way;
 }
 
-/* Up to BULK_N addresses, a level at a time. Those that have not come to their leaf stand at the front of open[];
- * the list is made without branches, because how deep an address goes cannot be predicted. */
+/* Up to BULK_N addresses, a level at a time. Those that have not come to their leaf stand at the
+ * front of open[]; the list is made without branches, because how deep an address goes cannot be
+ * predicted. */
 static inline void lookup(const struct hg_lpm6 *lpm, const uint8_t (*address)[16],
                           uint16_t *next_hop, unsigned n)
 {

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-/* Where the search for a rule starts. The factors are odd and otherwise arbitrary (digits of the golden ratio,
- * of pi and of the square root of 3). */
+/* Where the search for a rule starts. The factors are odd and otherwise arbitrary (digits of the
+ * golden ratio, of pi and of the square root of 3). */
 static uint64_t home(const struct hg_lpm6_rules *rules, struct hg_lpm6_key prefix, unsigned depth)
 {
     uint64_t hash = (prefix.high ^ depth) * UINT64_C(0x9e3779b97f4a7c15);
@@ -12,7 +12,8 @@ static uint64_t home(const struct hg_lpm6_rules *rules, struct hg_lpm6_key prefi
     return (hash ^ hash >> 29) * UINT64_C(0xbb67ae8584caa73b) >> rules->shift;
 }
 
-/* The rule's slot, or the free one where it belongs. A quarter of the slots is free, so the search ends. */
+/* The rule's slot, or the free one where it belongs. A quarter of the slots is free, so the search
+ * ends. */
 static struct hg_lpm6_slot *probe(const struct hg_lpm6_rules *rules, struct hg_lpm6_key prefix,
                                   unsigned depth)
 {

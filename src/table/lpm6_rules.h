@@ -1,6 +1,6 @@
 /*
- * The routes of an IPv6 table as they were given: a hash table by prefix and depth, with linear probing, like that
- * of lpm4_rules.h. Control alone uses it.
+ * The routes of an IPv6 table as they were given: a hash table by prefix and depth, with linear
+ * probing, like that of lpm4_rules.h. Control alone uses it.
  */
 #ifndef HG_TABLE_LPM6_RULES_H
 #define HG_TABLE_LPM6_RULES_H

@@ -1,6 +1,7 @@
 /*
- * Changes of the trie. Readers may be anywhere in it, so each change is a series of stores of single entries,
- * after each of which every address has the route from before or from after the change:
+ * Changes of the trie. Readers may be anywhere in it, so each change is a series of stores of
+ * single entries, after each of which every address has the route from before or from after the
+ * change:
  *
  *   A new node is filled with its place's leaf, and published with release.
  *   A node that is put between two others names the lower one; what is below does not change.
@@ -23,7 +24,8 @@ struct place {
     unsigned next_nibble; /* behind the entry's; a node there skips nothing */
 };
 
-/* What becomes of leaves: those whose depth is from `lowest` to `highest` get another. Depths plus one. */
+/* What becomes of leaves: those whose depth is from `lowest` to `highest` get another. Depths plus
+ * one. */
 struct change {
     uint8_t lowest;
     uint8_t highest;
@@ -121,8 +123,8 @@ static void give_node(struct hg_lpm6 *lpm, uint32_t node)
     lpm->idle[lpm->node_max - ++lpm->wait_n] = node;
 }
 
-/* Takes a reserved node and fills it with the leaf of the place that is going to name it. Nobody else sees it
- * yet. */
+/* Takes a reserved node and fills it with the leaf of the place that is going to name it. Nobody
+ * else sees it yet. */
 static uint32_t take_node(struct hg_lpm6 *lpm, struct place place, struct hg_lpm6_key key,
                           unsigned nibble)
 {
@@ -150,7 +152,8 @@ static uint32_t grow(struct hg_lpm6 *lpm, struct place place, struct hg_lpm6_key
     return node;
 }
 
-/* Puts a node at `nibble` between a place and the node that it names, which stands further behind. */
+/* Puts a node at `nibble` between a place and the node that it names, which stands further
+ * behind. */
 static uint32_t split(struct hg_lpm6 *lpm, struct place place, unsigned nibble)
 {
     uint32_t lower = node_at(place);
@@ -179,7 +182,8 @@ static void apply(struct hg_lpm6 *lpm, struct place place, unsigned n, struct ch
     }
 }
 
-/* The nibble in which a route of this depth ends; below HG_LPM6_FIRST_NIBBLES for those of the first level. */
+/* The nibble in which a route of this depth ends; below HG_LPM6_FIRST_NIBBLES for those of the
+ * first level. */
 static unsigned last_nibble(unsigned depth)
 {
     return depth == 0 ? 0 : (depth - 1) / 4;
@@ -195,9 +199,9 @@ static void apply_route(struct hg_lpm6 *lpm, uint32_t node, struct hg_lpm6_key p
               1u << (4 * (last_nibble(depth) + 1) - depth), change);
 }
 
-/* Goes down from `place` as far as nodes agree with the key and stand before `nibble`. Notes the places on the
- * way in path[], when it is not NULL. Returns the last place: one that names no node, or one that stands at or behind `nibble`,
- * or that disagrees. */
+/* Goes down from `place` as far as nodes agree with the key and stand before `nibble`. Notes the
+ * places on the way in path[], when it is not NULL. Returns the last place: one that names no node,
+ * or one that stands at or behind `nibble`, or that disagrees. */
 static struct place descend(struct hg_lpm6 *lpm, struct hg_lpm6_key key, unsigned nibble,
                             struct place *path, unsigned *path_n)
 {
@@ -218,7 +222,8 @@ static struct place descend(struct hg_lpm6 *lpm, struct hg_lpm6_key key, unsigne
     }
 }
 
-/* The node at `nibble` on the way of the key, which is made if there is none. 0 when there are too few. */
+/* The node at `nibble` on the way of the key, which is made if there is none. 0 when there are too
+ * few. */
 static uint32_t node_for(struct hg_lpm6 *lpm, struct hg_lpm6_key key, unsigned nibble)
 {
     struct place place = descend(lpm, key, nibble, NULL, NULL);

@@ -1,11 +1,12 @@
 /*
  * The trie of an IPv6 table: what readers and control share.
  *
- * An entry has a leaf, the next hop of all addresses that come so far, and may name a node that knows more. A node
- * stands at a nibble (four bits) of the address, 4 to 31; its 16 entries are for that nibble's values. Nibbles are
- * left out where all routes below agree: the node's head holds them, and whoever skips some compares. An address that
- * differs takes the leaf of the entry that it came by. The leaf must be that entry's and not the node's: a reader may hold
- * an entry that control has since put another node in front of.
+ * An entry has a leaf, the next hop of all addresses that come so far, and may name a node that
+ * knows more. A node stands at a nibble (four bits) of the address, 4 to 31; its 16 entries are for
+ * that nibble's values. Nibbles are left out where all routes below agree: the node's head holds
+ * them, and whoever skips some compares. An address that differs takes the leaf of the entry that
+ * it came by. The leaf must be that entry's and not the node's: a reader may hold an entry that
+ * control has since put another node in front of.
  *
  * Beside each entry stands, for control alone, the depth of the route that its leaf stems from.
  *
@@ -86,8 +87,8 @@ static inline uint64_t hg_lpm6_load(const _Atomic uint64_t *entry)
 /* Makes every entry of the first level a leaf without a route. Control. */
 void hg_lpm6_trie_empty(struct hg_lpm6 *lpm);
 
-/* Puts a route into the trie, or its next hop in the place of another. 0, or -ENOSPC when there are too few
- * nodes; nothing has changed then. Control. */
+/* Puts a route into the trie, or its next hop in the place of another. 0, or -ENOSPC when there are
+ * too few nodes; nothing has changed then. Control. */
 int hg_lpm6_trie_add(struct hg_lpm6 *lpm, struct hg_lpm6_key prefix, unsigned depth,
                      uint16_t next_hop, bool is_new);
 

@@ -1,7 +1,8 @@
 /*
  * Attacks the ACL with sets of rules and keys, each beside a search from the first rule to the last
- * (tests/unit/table/acl_model.h). Input: bytes for the generators, which make rules from them that may match, and
- * now and then raw rules that may say nonsense; a set that is refused must leave the one before it in force.
+ * (tests/unit/table/acl_model.h). Input: bytes for the generators, which make rules from them that
+ * may match, and now and then raw rules that may say nonsense; a set that is refused must leave the
+ * one before it in force.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
- * Attacks the hash table with operations in any order on keys of any size, beside a plain model: see
- * tests/unit/table/hash_run.h.
+ * Attacks the hash table with operations in any order on keys of any size, beside a plain model:
+ * see tests/unit/table/hash_run.h.
  */
 #include "../unit/table/hash_run.h"
 

@@ -1,6 +1,6 @@
 /*
- * Attacks the IPv4 routing table with programs of additions and removals in any order, each run beside a plain
- * model of it: see tests/unit/table/lpm4_run.h for what a program is.
+ * Attacks the IPv4 routing table with programs of additions and removals in any order, each run
+ * beside a plain model of it: see tests/unit/table/lpm4_run.h for what a program is.
  */
 #include <stddef.h>
 #include <stdint.h>

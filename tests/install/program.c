@@ -1,4 +1,5 @@
-/* A program that knows nothing of this tree; C and C++. Takes memory, checks a sum, pins and turns a worker. */
+/* A program that knows nothing of this tree; C and C++. Takes memory, checks a sum, pins and turns
+ * a worker. */
 #include <headgate/headgate.h>
 
 #include <stdio.h>

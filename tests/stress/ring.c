@@ -1,11 +1,12 @@
 /*
- * Two producers and two consumers on one ring, more threads than the machine may have cores, so that threads
- * lose their processor in the middle of operations. Nothing may be lost, duplicated, or be out of its
- * producer's order for a consumer.
+ * Two producers and two consumers on one ring, more threads than the machine may have cores, so
+ * that threads lose their processor in the middle of operations. Nothing may be lost, duplicated,
+ * or be out of its producer's order for a consumer.
  *
  *     stress_ring [--elements N] [--slots N]
  *
- * Prints TAP and, as comments, how long it took. The full count is 1000000000; it takes some minutes.
+ * Prints TAP and, as comments, how long it took. The full count is 1000000000; it takes some
+ * minutes.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -145,7 +146,8 @@ static void *consume(void *arg)
     struct thread *me = arg;
 
     for (;;) {
-        /* Acquire: pairs with the store after the producers have been joined. Read before the ring. */
+        /* Acquire: pairs with the store after the producers have been joined. Read before the
+         * ring. */
         bool last = atomic_load_explicit(me->stop, memory_order_acquire);
 
         if (dequeue(me, 1 + random_below(me, RUN_MAX)) > 0)

@@ -1,6 +1,6 @@
 /*
- * Tests of what qemu-user does not give to the programs that it runs (`tools/check arm64`): they are skipped there,
- * and say why.
+ * Tests of what qemu-user does not give to the programs that it runs (`tools/check arm64`): they
+ * are skipped there, and say why.
  */
 #ifndef HG_TESTS_EMULATED_H
 #define HG_TESTS_EMULATED_H

@@ -1,13 +1,15 @@
 /*
  * The port type `generator`.
  *
- * A frame is made where it is needed, in the head that rx has to fill anyway: one cache line copied from a
- * template, then the destination, the ports, the checksum and the frame's number are written over it. So a
- * million flows cost no more memory than one, and what a benchmark measures is not the fetching of prepared
- * frames. A frame longer than the head ends in the template, which all frames share and nobody writes.
+ * A frame is made where it is needed, in the head that rx has to fill anyway: one cache line copied
+ * from a template, then the destination, the ports, the checksum and the frame's number are written
+ * over it. So a million flows cost no more memory than one, and what a benchmark measures is not
+ * the fetching of prepared frames. A frame longer than the head ends in the template, which all
+ * frames share and nobody writes.
  *
- * Flow i goes to an address drawn from the prefix by a mix of i, from the ports that i spells, so flows
- * differ, are the same in every run, and come in turn. Without a number of flows i never returns.
+ * Flow i goes to an address drawn from the prefix by a mix of i, from the ports that i spells, so
+ * flows differ, are the same in every run, and come in turn. Without a number of flows i never
+ * returns.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -112,8 +114,8 @@ struct generator {
     struct lane *lane;
 };
 
-/* A bijection whose output bits all depend on all input bits: the finaliser of splitmix64 (Steele, Lea and
- * Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). */
+/* A bijection whose output bits all depend on all input bits: the finaliser of splitmix64 (Steele,
+ * Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). */
 static inline uint64_t mix(uint64_t x)
 {
     x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -176,7 +178,8 @@ static void make_rest(const struct model *model, struct hg_burst *b, unsigned n)
 static unsigned rx(struct hg_rxq *q, struct hg_burst *b)
 {
     struct lane *lane = hg_container_of(q, struct lane, rxq);
-    /* Copies: the compiler takes every byte written to a head for a change of what they are copies of. */
+    /* Copies: the compiler takes every byte written to a head for a change of what they are copies
+     * of. */
     const struct model model = *lane->model;
     uint64_t number = lane->number;
     uint64_t flow = lane->flow;

@@ -1,9 +1,10 @@
 /*
  * The port type `loop`: a wire from its transmit queue to its receive queue.
  *
- * What is sent is copied into buffers of the port's own, which are then received as borrowed frames are: the
- * head is copied, the rest lies where it is until the burst is done with. Requests (checksums, segmentation)
- * travel along. A frame that finds no buffer or no slot is the sender's to count, as tx_full.
+ * What is sent is copied into buffers of the port's own, which are then received as borrowed frames
+ * are: the head is copied, the rest lies where it is until the burst is done with. Requests
+ * (checksums, segmentation) travel along. A frame that finds no buffer or no slot is the sender's
+ * to count, as tx_full.
  */
 #include <errno.h>
 #include <stdalign.h>
@@ -104,8 +105,8 @@ static void done(struct hg_rxq *q)
     pair->lent_n = 0;
 }
 
-/* Who sends publishes frames, then looks for the wish; who receives wishes, then looks for frames. One of the two
- * sees the other (hg_shm_publish_then_look). */
+/* Who sends publishes frames, then looks for the wish; who receives wishes, then looks for frames.
+ * One of the two sees the other (hg_shm_publish_then_look). */
 static bool arm(struct hg_rxq *q)
 {
     struct loop_pair *pair = hg_container_of(q, struct loop_pair, rxq);

@@ -1,6 +1,6 @@
 /*
- * Ports whose other end is this process: for examples, tests and benchmarks, which then run anywhere,
- * without privilege, hugepages or a peer.
+ * Ports whose other end is this process: for examples, tests and benchmarks, which then run
+ * anywhere, without privilege, hugepages or a peer.
  *
  *   null        receives nothing, swallows and counts what is sent to it
  *   generator   makes IPv4/UDP frames, at full speed or at a rate; swallows as null does

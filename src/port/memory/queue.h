@@ -1,5 +1,6 @@
 /*
- * What memory ports have in common: a receive queue that never receives and a transmit queue that swallows.
+ * What memory ports have in common: a receive queue that never receives and a transmit queue that
+ * swallows.
  */
 #ifndef HG_PORT_MEMORY_QUEUE_H
 #define HG_PORT_MEMORY_QUEUE_H

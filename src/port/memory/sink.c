@@ -1,10 +1,11 @@
 /*
  * The port type `sink`.
  *
- * Its one transmit queue counts what it is given, and checks the frames that a generator of this process has
- * made: that the headers agree with each other and that the numbers of each stream come one by one. So a
- * program in between is known to have delivered everything, once, in order and unspoilt, at the cost of some
- * cycles a frame. A sink that is sent only a part of a stream counts the rest as missing.
+ * Its one transmit queue counts what it is given, and checks the frames that a generator of this
+ * process has made: that the headers agree with each other and that the numbers of each stream come
+ * one by one. So a program in between is known to have delivered everything, once, in order and
+ * unspoilt, at the cost of some cycles a frame. A sink that is sent only a part of a stream counts
+ * the rest as missing.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -5,8 +5,8 @@
  *   44  4  a mark that tells these frames from others
  *   48  8  the frame's number in its stream, from 0 on
  *
- * in the processor's own order, because both ends are in this process. Everything that differs between two
- * frames of a stream lies in their first cache line.
+ * in the processor's own order, because both ends are in this process. Everything that differs
+ * between two frames of a stream lies in their first cache line.
  */
 #ifndef HG_PORT_MEMORY_STAMP_H
 #define HG_PORT_MEMORY_STAMP_H
@@ -38,8 +38,8 @@ static inline uint16_t hg_stamp_stream(const struct hg_rxq *q)
     return (uint16_t)(q->port->id * HG_PORT_QUEUES_MAX + q->index);
 }
 
-/* The one's complement sum over an IPv4 header without options, folded, in the processor's order: 0xffff
- * when its checksum is right (RFC 1071, 2 (A) and (B): order does not matter to it). */
+/* The one's complement sum over an IPv4 header without options, folded, in the processor's order:
+ * 0xffff when its checksum is right (RFC 1071, 2 (A) and (B): order does not matter to it). */
 static inline uint16_t hg_stamp_sum(const uint8_t *ip4)
 {
     uint64_t sum = hg_load_raw32(ip4);

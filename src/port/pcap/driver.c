@@ -1,8 +1,9 @@
 /*
  * The port: one queue pair.
  *
- * Receiving lends the frames where the file was read to. Transmitting writes through stdio: it may wait for the
- * disk, which no other driver does, and is meant for looking at packets, not for carrying them.
+ * Receiving lends the frames where the file was read to. Transmitting writes through stdio: it may
+ * wait for the disk, which no other driver does, and is meant for looking at packets, not for
+ * carrying them.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,10 +1,11 @@
 /*
  * A capture file in memory. Private to the folder; control only.
  *
- * The file is read whole, before the first frame is passed on: a file that is not what it seems is refused at once
- * and by name, and workers neither wait for a disk nor meet a surprise. libpcap understands the formats (pcap,
- * pcapng, either byte order) and checks their structure; what is checked here is that it says Ethernet, and
- * that no length it reports exceeds what we are ready to hold.
+ * The file is read whole, before the first frame is passed on: a file that is not what it seems is
+ * refused at once and by name, and workers neither wait for a disk nor meet a surprise. libpcap
+ * understands the formats (pcap, pcapng, either byte order) and checks their structure; what is
+ * checked here is that it says Ethernet, and that no length it reports exceeds what we are ready to
+ * hold.
  */
 #ifndef HG_PORT_PCAP_LOAD_H
 #define HG_PORT_PCAP_LOAD_H
@@ -32,8 +33,9 @@ struct hg_capture {
     uint64_t frame_n;
 };
 
-/* Reads a file. 0 or a negative errno with *err, nothing to free: -EINVAL for what is no capture of Ethernet frames
- * or ends in the middle, -EFBIG for what is too large, -ENOMEM, or what open(2) says. */
+/* Reads a file. 0 or a negative errno with *err, nothing to free: -EINVAL for what is no capture of
+ * Ethernet frames or ends in the middle, -EFBIG for what is too large, -ENOMEM, or what open(2)
+ * says. */
 int hg_capture_load(struct hg_capture *capture, const char *path, struct hg_err *err);
 void hg_capture_free(struct hg_capture *capture);
 

@@ -1,5 +1,6 @@
 /*
- * The port type `pcap`: receives the frames of a capture file, and writes what is sent to it into another.
+ * The port type `pcap`: receives the frames of a capture file, and writes what is sent to it into
+ * another.
  */
 #ifndef HG_PORT_PCAP_PCAP_H
 #define HG_PORT_PCAP_PCAP_H

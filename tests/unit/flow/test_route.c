@@ -176,8 +176,8 @@ static void spoil(struct hg_pkt *pkt, enum hg_route_drop why)
     }
 }
 
-/* Bursts of good and bad packets in any order: the good ones go on in order, each bad one is counted once, under its
- * name, and is not changed. */
+/* Bursts of good and bad packets in any order: the good ones go on in order, each bad one is
+ * counted once, under its name, and is not changed. */
 static void drops_what_is_bad_and_says_why(void **state)
 {
     uint64_t expected[HG_ROUTE_DROP_N] = {0};

@@ -1,4 +1,5 @@
-/* Programs on memory ports: what is composed happens, and what cannot be is refused by a sentence. */
+/* Programs on memory ports: what is composed happens, and what cannot be is refused by a
+ * sentence. */
 #include "program/program.h"
 
 #include <errno.h>
@@ -81,7 +82,8 @@ static void forwards_and_ends_with_its_source(void **state)
     hg_program_free(program);
 }
 
-/* A stage that writes its letter behind those of the stages before, into the packet's last bytes. */
+/* A stage that writes its letter behind those of the stages before, into the packet's last
+ * bytes. */
 static unsigned sign(void *ctx, struct hg_pkt **pkts, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {

@@ -1,4 +1,5 @@
-/* Pipes over several workers: nothing is lost, disordered or left behind, and nobody sleeps through a packet. */
+/* Pipes over several workers: nothing is lost, disordered or left behind, and nobody sleeps through
+ * a packet. */
 #include "program/program.h"
 
 #include <setjmp.h>

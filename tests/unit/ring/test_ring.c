@@ -1,7 +1,7 @@
 /*
  * The ring against a plain queue: random operations of one thread on rings of every kind, several
- * rounds, also where positions wrap. And what options are refused, and what the others see of a run that
- * is claimed and not published.
+ * rounds, also where positions wrap. And what options are refused, and what the others see of a run
+ * that is claimed and not published.
  */
 #include "ring/ring.h"
 
@@ -212,7 +212,8 @@ static void positions_may_wrap(void **state)
     }
 }
 
-/* More slots than a claim word can count as ready, and than one operation of a side of many moves. */
+/* More slots than a claim word can count as ready, and than one operation of a side of many
+ * moves. */
 static void a_large_ring_fills_up(void **state)
 {
     enum { SLOTS_N = 1 << 18 };
@@ -314,7 +315,8 @@ static void a_stalled_consumer_holds_up_its_slots(void **state)
     hg_ring_free(ring);
 }
 
-/* What a third thread may see on a machine that reorders stores: the consumer's claim before the producer's. */
+/* What a third thread may see on a machine that reorders stores: the consumer's claim before the
+ * producer's. */
 static void counts_none_when_the_claims_come_in_disorder(void **state)
 {
     static const struct hg_ring_options options = {

@@ -1,7 +1,7 @@
 /*
- * Rings of every kind between threads: nothing is lost, duplicated or reordered, in rings so small that
- * both ends are met all the time; and under TSan, that the orderings are enough for the elements, which
- * are plain memory.
+ * Rings of every kind between threads: nothing is lost, duplicated or reordered, in rings so small
+ * that both ends are met all the time; and under TSan, that the orderings are enough for the
+ * elements, which are plain memory.
  */
 #include "ring/ring.h"
 

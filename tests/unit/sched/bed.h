@@ -1,6 +1,6 @@
 /*
- * What the scheduler's tests share: a scheduler in an arena, packets that are numbers, and a source that keeps
- * queues full.
+ * What the scheduler's tests share: a scheduler in an arena, packets that are numbers, and a source
+ * that keeps queues full.
  */
 #ifndef HG_TESTS_UNIT_SCHED_BED_H
 #define HG_TESTS_UNIT_SCHED_BED_H

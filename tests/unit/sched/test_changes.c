@@ -1,5 +1,6 @@
 /*
- * Control changes rates, weights and limits and reads statistics while the scheduler's thread works.
+ * Control changes rates, weights and limits and reads statistics while the scheduler's thread
+ * works.
  */
 #include <pthread.h>
 #include <stdatomic.h>

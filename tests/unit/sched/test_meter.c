@@ -1,7 +1,7 @@
 /*
- * Meters against the text of RFC 2697 and RFC 2698, with a clock of the test's own: a model that follows
- * section 3 of each line by line and keeps tokens as bytes and a remainder, by division; and the bounds that
- * follow from it, over hours, from 8 kbit/s to 400 Gbit/s.
+ * Meters against the text of RFC 2697 and RFC 2698, with a clock of the test's own: a model that
+ * follows section 3 of each line by line and keeps tokens as bytes and a remainder, by division;
+ * and the bounds that follow from it, over hours, from 8 kbit/s to 400 Gbit/s.
  */
 #include "sched/meter.h"
 

@@ -1,6 +1,6 @@
 /*
- * The scheduler against plain models, by chance: random geometries, shapes and weights, random arrivals, times and
- * changes.
+ * The scheduler against plain models, by chance: random geometries, shapes and weights, random
+ * arrivals, times and changes.
  *
  *   conservation   what was given is sent once, refused or still there; the order of each queue is kept
  *   shapers        at port, subport and class at most rate * t + burst leaves in any time
@@ -23,7 +23,8 @@ enum {
     LEN_MAX = 1518
 };
 
-/* A bucket by the definition, in exact arithmetic: below it, rate * t + burst is kept for every t. */
+/* A bucket by the definition, in exact arithmetic: below it, rate * t + burst is kept for every
+ * t. */
 struct ref_bucket {
     uint64_t rate_bps;
     uint64_t burst_bytes;

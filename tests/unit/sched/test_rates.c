@@ -1,6 +1,6 @@
 /*
- * The promise in figures: rates within 1 % over 10 s, shares within 2 %. In virtual time, so it is exact and
- * the same on every machine: the test is the clock, and jumps from event to event.
+ * The promise in figures: rates within 1 % over 10 s, shares within 2 %. In virtual time, so it is
+ * exact and the same on every machine: the test is the clock, and jumps from event to event.
  */
 #include "bed.h"
 
@@ -24,7 +24,8 @@ static uint32_t random_below(uint32_t n)
     return (uint32_t)(seed % n);
 }
 
-/* What comes: lengths in [least, most], into `backlog_n` of the first queues, each of which is never empty. */
+/* What comes: lengths in [least, most], into `backlog_n` of the first queues, each of which is
+ * never empty. */
 struct load {
     uint32_t least;
     uint32_t most;
@@ -149,7 +150,8 @@ static void shares_are_weights(void **state)
     bed_free(&bed);
 }
 
-/* 1,024 subports with rates of their own, from 100 kbit/s to some 20 Mbit/s, under a port that has room for all. */
+/* 1,024 subports with rates of their own, from 100 kbit/s to some 20 Mbit/s, under a port that has
+ * room for all. */
 static void a_thousand_subports_hold_their_rates(void **state)
 {
     enum { SUBPORTS = 1024 };

@@ -1,6 +1,6 @@
 /*
- * What the scheduler does, case by case: order, limits, events, changes, refusals. Rates and shares are in
- * test_rates.c.
+ * What the scheduler does, case by case: order, limits, events, changes, refusals. Rates and shares
+ * are in test_rates.c.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -178,7 +178,8 @@ static void knows_when_the_port_is_free_again(void **state)
     bed_free(&bed);
 }
 
-/* A subport waits for tokens for a class; a packet of another class that needs none goes at once. */
+/* A subport waits for tokens for a class; a packet of another class that needs none goes at
+ * once. */
 static void a_class_does_not_wait_for_another(void **state)
 {
     struct hg_sched_options o = {.class_n = 2,
@@ -292,7 +293,8 @@ static void a_debt_outlives_the_packets(void **state)
     uint64_t bytes[2] = {0};
 
     (void)state;
-    /* Queue 0 always has two packets at a time, the second of which goes beyond its turn, then none. */
+    /* Queue 0 always has two packets at a time, the second of which goes beyond its turn, then
+     * none. */
     for (unsigned i = 0; i < 900; i++)
         assert_true(give(&bed, 1, 1518));
     assert_true(give(&bed, 0, 1517) && give(&bed, 0, 1518));
@@ -339,7 +341,8 @@ static void refuses_what_does_not_work(void **state)
         assert_int_equal(hg_sched_new(&sched, bed.arena, &wrong[i], &err), -EINVAL);
         assert_true(err.text[0] != '\0');
     }
-    o.clock_hz = HG_SCHED_CLOCK_MAX; /* the burst of the highest rate is cut to what its bucket holds */
+    o.clock_hz =
+        HG_SCHED_CLOCK_MAX; /* the burst of the highest rate is cut to what its bucket holds */
     o.port.rate_bps = HG_SCHED_RATE_MAX;
     assert_true(hg_sched_bytes(&o) != 0);
     o.packet_n = 1 << 24;

@@ -1,5 +1,6 @@
 /*
- * The shaper between a stage and a worker: packets wait, leave in time and are freed; the worker sleeps meanwhile.
+ * The shaper between a stage and a worker: packets wait, leave in time and are freed; the worker
+ * sleeps meanwhile.
  */
 #include "sched/shaper.h"
 

@@ -1,6 +1,6 @@
 /*
- * The timing wheel against a list: entries come out with the first slot that begins at their tick or later,
- * none is lost, and the next occupied slot is always known.
+ * The timing wheel against a list: entries come out with the first slot that begins at their tick
+ * or later, none is lost, and the next occupied slot is always known.
  */
 #include "sched/wheel.h"
 

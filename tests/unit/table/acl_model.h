@@ -1,6 +1,7 @@
 /*
- * The ACL's model, a search from the first rule to the last, and random rules and keys that try it: few
- * different values, so that rules nest, overlap and repeat, and keys hit their edges. Shared with the fuzzer.
+ * The ACL's model, a search from the first rule to the last, and random rules and keys that try it:
+ * few different values, so that rules nest, overlap and repeat, and keys hit their edges. Shared
+ * with the fuzzer.
  */
 #ifndef HG_TESTS_ACL_MODEL_H
 #define HG_TESTS_ACL_MODEL_H

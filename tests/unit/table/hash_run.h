@@ -1,9 +1,10 @@
 /*
- * A hash table beside a plain model of it: programs of operations, run on both. Used by the property test and
- * the fuzzer.
+ * A hash table beside a plain model of it: programs of operations, run on both. Used by the
+ * property test and the fuzzer.
  *
- * Input: 1 byte each for the size of keys, the number of keys, and the kind of table (bit 0: one thread; bit 1: the
- * caller's own hash, a very bad one); then operations of 1 byte, most with a byte that names a key.
+ * Input: 1 byte each for the size of keys, the number of keys, and the kind of table (bit 0: one
+ * thread; bit 1: the caller's own hash, a very bad one); then operations of 1 byte, most with a
+ * byte that names a key.
  */
 #ifndef HG_TEST_HASH_RUN_H
 #define HG_TEST_HASH_RUN_H

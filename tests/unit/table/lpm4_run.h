@@ -1,10 +1,11 @@
 /*
- * Programs of operations on an IPv4 routing table, each run beside a plain model: a list of routes, searched from
- * one end to the other. For the fuzzer and for the unit tests. A program is bytes: operation, address,
- * depth, next hop, and again.
+ * Programs of operations on an IPv4 routing table, each run beside a plain model: a list of routes,
+ * searched from one end to the other. For the fuzzer and for the unit tests. A program is bytes:
+ * operation, address, depth, next hop, and again.
  *
- * Addresses differ in eight bits on either side of where the levels of the table meet, so that a short program
- * finds nested prefixes. Table and model are small, so that it finds their limits too.
+ * Addresses differ in eight bits on either side of where the levels of the table meet, so that a
+ * short program finds nested prefixes. Table and model are small, so that it finds their limits
+ * too.
  */
 #ifndef HG_TESTS_UNIT_TABLE_LPM4_RUN_H
 #define HG_TESTS_UNIT_TABLE_LPM4_RUN_H
@@ -166,8 +167,8 @@ static inline void lpm4_run_end(struct lpm4_run *run)
     hg_arena_free(run->arena);
 }
 
-/* Runs a program on an empty table and empties it again. Depths are from `shallowest`: what is shorter is right
- * too, but takes long. */
+/* Runs a program on an empty table and empties it again. Depths are from `shallowest`: what is
+ * shorter is right too, but takes long. */
 static inline void lpm4_run_program(struct lpm4_run *run, const uint8_t *data, size_t size,
                                     unsigned shallowest)
 {

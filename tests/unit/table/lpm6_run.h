@@ -1,11 +1,11 @@
 /*
- * Programs of operations on an IPv6 routing table, each run beside a plain model: a list of routes, searched from
- * one end to the other. For the fuzzer and for the unit tests. A program is bytes: operation, address,
- * depth, next hop, and again.
+ * Programs of operations on an IPv6 routing table, each run beside a plain model: a list of routes,
+ * searched from one end to the other. For the fuzzer and for the unit tests. A program is bytes:
+ * operation, address, depth, next hop, and again.
  *
- * Addresses differ in eight bits, some next to each other and some far apart, so that a short program makes
- * nodes that skip nibbles, splits them and passes them by. Table and model are small, so that it finds their
- * limits too; the model knows how many nodes there have to be.
+ * Addresses differ in eight bits, some next to each other and some far apart, so that a short
+ * program makes nodes that skip nibbles, splits them and passes them by. Table and model are small,
+ * so that it finds their limits too; the model knows how many nodes there have to be.
  */
 #ifndef HG_TESTS_UNIT_TABLE_LPM6_RUN_H
 #define HG_TESTS_UNIT_TABLE_LPM6_RUN_H

@@ -230,8 +230,9 @@ static uint8_t next_random(void *ctx)
     return (uint8_t)(*state >> 56);
 }
 
-/* Overlapping boxes, each of another size: the rows of no two numbers are equal. A set that is as large as it
- * can be, of which no merge is small; it must be refused or right, and leave the next set unharmed. */
+/* Overlapping boxes, each of another size: the rows of no two numbers are equal. A set that is as
+ * large as it can be, of which no merge is small; it must be refused or right, and leave the next
+ * set unharmed. */
 static void a_hostile_set_is_refused_or_right(void **state)
 {
     struct hg_acl_options options = {.rules_max = HG_ACL_RULES_MAX};
@@ -269,7 +270,8 @@ static void a_hostile_set_is_refused_or_right(void **state)
     free(rules);
 }
 
-/* Looks up random keys, half of them aimed at a rule, in bursts of changing size, in every way there is. */
+/* Looks up random keys, half of them aimed at a rule, in bursts of changing size, in every way
+ * there is. */
 static void compare_with_model(const struct hg_acl_rule *rules, uint32_t n, struct source *source)
 {
     for (unsigned burst = 0; burst < 12; burst++) {

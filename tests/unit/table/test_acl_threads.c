@@ -1,7 +1,8 @@
 /*
- * Two workers look up bursts while control replaces the rules again and again. The rules of set g say "data g" for
- * every key, each in its own way (many rules, few, with rows and without), so a burst that sees two values has seen
- * two sets, and a value that was never set is memory that was used too early.
+ * Two workers look up bursts while control replaces the rules again and again. The rules of set g
+ * say "data g" for every key, each in its own way (many rules, few, with rows and without), so a
+ * burst that sees two values has seen two sets, and a value that was never set is memory that was
+ * used too early.
  */
 #include <pthread.h>
 #include <sched.h>

@@ -1,6 +1,7 @@
 /*
- * Two readers look up while a writer adds, replaces, deletes and moves keys in a crowded table. Some keys stay all
- * the time: a reader must find them at every look, in a bulk and alone. A value names its key, whoever's it is.
+ * Two readers look up while a writer adds, replaces, deletes and moves keys in a crowded table.
+ * Some keys stay all the time: a reader must find them at every look, in a bulk and alone. A value
+ * names its key, whoever's it is.
  */
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,7 +1,8 @@
 /*
- * Two workers look up while control adds and removes routes, with so few groups that each is given from one
- * /24 to the next all the time. Every route has a next hop of its own and every address is below known routes,
- * so a worker can tell whether an answer is one that there has ever been for it.
+ * Two workers look up while control adds and removes routes, with so few groups that each is given
+ * from one /24 to the next all the time. Every route has a next hop of its own and every address is
+ * below known routes, so a worker can tell whether an answer is one that there has ever been for
+ * it.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -114,7 +115,8 @@ enum { FIRST = 0x0a000000, SECOND = 0x0b000000 }; /* the only group goes from on
 static atomic_bool on_its_way;
 static atomic_bool deleted;
 
-/* A look-up that is interrupted between its two accesses for as long as control needs to change the table. */
+/* A look-up that is interrupted between its two accesses for as long as control needs to change the
+ * table. */
 static void *look_up_slowly(void *arg)
 {
     uint16_t *next_hop = arg;

@@ -1,7 +1,8 @@
 /*
- * Two workers look up while control adds and removes routes, with so few nodes that each is used in one place after
- * the other, and routes so placed that nodes are split and passed by all the time. Every route has a next hop of
- * its own, so a worker can tell whether an answer is one that there has ever been for its address.
+ * Two workers look up while control adds and removes routes, with so few nodes that each is used in
+ * one place after the other, and routes so placed that nodes are split and passed by all the time.
+ * Every route has a next hop of its own, so a worker can tell whether an answer is one that there
+ * has ever been for its address.
  */
 #include <pthread.h>
 #include <setjmp.h>
