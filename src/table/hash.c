@@ -98,8 +98,8 @@ int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena,
             "hash table '%s': %u keys of %u bytes; expected 1 to %u keys of 1 to %d bytes", name,
             options->max, options->key_bytes, HG_HASH_MAX, HG_HASH_KEY_BYTES_MAX);
     buckets_n = buckets_for(options->max);
-    memory = hg_arena_take(arena, name, table_bytes(buckets_n, options->key_bytes),
-                           HG_CACHE_LINE_BYTES);
+    memory =
+        hg_arena_take(arena, name, table_bytes(buckets_n, options->key_bytes), HG_CACHE_LINE_BYTES);
     if (memory == NULL)
         return say_no_room(arena, name, options, err);
     made = (struct hg_hash *)(void *)memory;
