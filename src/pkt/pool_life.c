@@ -37,10 +37,12 @@ struct hg_pool_stats hg_pool_cache_stats(const struct hg_pool_cache *cache)
         .spill_n = hg_pool_load_(&more->spill_n),
         .empty_n = hg_pool_load_(&more->empty_n),
     };
+    uint64_t out_n;
 
-    /* What came in has gone out, or is there; so givers need not count. */
-    stats.give_n = stats.take_n + hg_pool_load_(&more->to_reserve_n) + hg_pool_cached_(cache) -
-                   hg_pool_load_(&more->from_reserve_n);
+    /* What came in has gone out, or is there; so givers need not count. What was read before its thread took
+     * from the reserve may be less than what it took. */
+    out_n = stats.take_n + hg_pool_load_(&more->to_reserve_n) + hg_pool_cached_(cache);
+    stats.give_n = out_n - hg_min_u64(out_n, hg_pool_load_(&more->from_reserve_n));
     return stats;
 }
 

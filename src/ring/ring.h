@@ -208,10 +208,13 @@ static inline uint32_t hg_ring_count(const struct hg_ring *ring)
 {
     uint64_t dequeued = atomic_load_explicit(&ring->consumers, memory_order_acquire); /* first */
     uint64_t enqueued = atomic_load_explicit(&ring->producers, memory_order_relaxed);
-    uint64_t n =
-        ((enqueued & ~HG_RING_N_MASK_) - (dequeued & ~HG_RING_N_MASK_)) >> HG_RING_POS_SHIFT_;
+    int64_t n = (int64_t)((enqueued & ~HG_RING_N_MASK_) - (dequeued & ~HG_RING_N_MASK_)) /
+                (int64_t)(HG_RING_N_MASK_ + 1);
 
-    return n < ring->slots_n ? (uint32_t)n : ring->slots_n;
+    /* A single consumer's claim may be seen before the producers' that it follows: nothing is left then. */
+    if (n < 0)
+        return 0;
+    return n < (int64_t)ring->slots_n ? (uint32_t)n : ring->slots_n;
 }
 
 static inline uint32_t hg_ring_free_count(const struct hg_ring *ring)

@@ -34,7 +34,7 @@ int hg_sched_check_shape(struct hg_sched_shape *shape, const char *of, uint64_t 
         uint64_t in_time = bytes_in(shape->rate_bps, DEFAULT_BURST_US);
         uint64_t in_packets = (uint64_t)DEFAULT_BURST_PACKETS * charge_max;
 
-        shape->burst_bytes = in_time > in_packets ? in_time : in_packets;
+        shape->burst_bytes = hg_min_u64(in_time > in_packets ? in_time : in_packets, most);
     }
     if (shape->burst_bytes < least || shape->burst_bytes > most)
         return hg_err_set(err, EINVAL,

@@ -72,34 +72,42 @@ static int draw_secrets(struct hg_hash *hash, uint64_t seed)
     return 0;
 }
 
+static int say_no_room(const struct hg_arena *arena, const char *name,
+                       const struct hg_hash_options *options, struct hg_err *err)
+{
+    struct hg_arena_info info = hg_arena_info(arena);
+
+    return hg_err_set(
+        err, ENOMEM,
+        "hash table '%s': %u keys of %u bytes take %llu bytes, arena '%s' has %llu left", name,
+        options->max, options->key_bytes, (unsigned long long)hg_hash_bytes(options), info.name,
+        (unsigned long long)(info.bytes - info.used_bytes));
+}
+
 int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena,
                 const struct hg_hash_options *options, struct hg_err *err)
 {
     const char *name = options->name != NULL ? options->name : "hash";
     uint32_t buckets_n;
     struct hg_hash *made;
-    struct hg_arena_info info;
+    uint8_t *memory;
 
     if (!are_valid(options))
         return hg_err_set(
             err, EINVAL,
             "hash table '%s': %u keys of %u bytes; expected 1 to %u keys of 1 to %d bytes", name,
             options->max, options->key_bytes, HG_HASH_MAX, HG_HASH_KEY_BYTES_MAX);
-    info = hg_arena_info(arena);
-    if (info.bytes - info.used_bytes < hg_hash_bytes(options))
-        return hg_err_set(
-            err, ENOMEM,
-            "hash table '%s': %u keys of %u bytes take %llu bytes, arena '%s' has %llu left", name,
-            options->max, options->key_bytes, (unsigned long long)hg_hash_bytes(options), info.name,
-            (unsigned long long)(info.bytes - info.used_bytes));
     buckets_n = buckets_for(options->max);
-    made = hg_arena_take(arena, name, sizeof(*made), HG_CACHE_LINE_BYTES);
-    made->bucket = hg_arena_take(arena, name, buckets_bytes(buckets_n), HG_CACHE_LINE_BYTES);
-    made->slot =
-        hg_arena_take(arena, name, slots_bytes(buckets_n, options->key_bytes), HG_CACHE_LINE_BYTES);
+    memory =
+        hg_arena_take(arena, name, table_bytes(buckets_n, options->key_bytes), HG_CACHE_LINE_BYTES);
+    if (memory == NULL)
+        return say_no_room(arena, name, options, err);
+    made = (struct hg_hash *)(void *)memory;
+    made->bucket = (struct hg_hash_bucket *)(void *)(memory += sizeof(*made));
+    made->slot = memory += buckets_bytes(buckets_n);
     if (values_bytes(buckets_n, options->key_bytes) > 0)
-        made->value = hg_arena_take(arena, name, values_bytes(buckets_n, options->key_bytes),
-                                    HG_CACHE_LINE_BYTES);
+        made->value =
+            (_Atomic uint64_t *)(void *)(memory + slots_bytes(buckets_n, options->key_bytes));
     made->bucket_n = buckets_n;
     made->kind = (int8_t)hg_hash_kind(options->key_bytes);
     made->key_bytes = (uint8_t)options->key_bytes;

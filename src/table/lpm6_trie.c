@@ -172,7 +172,8 @@ static void apply(struct hg_lpm6 *lpm, struct place place, unsigned n, struct ch
         if (*place.depth < change.lowest || *place.depth > change.highest)
             continue;
         *place.depth = change.depth;
-        store(place.entry, (load(place.entry) & ~HG_LPM6_LEAF_MASK) | change.next_hop);
+        /* The entry may name a node: who sees the new leaf must see that node too. */
+        publish(place, (load(place.entry) & ~HG_LPM6_LEAF_MASK) | change.next_hop);
         if (is_node(place))
             apply(lpm, in_node(lpm, node_at(place), 0), HG_LPM6_NODE_N, change);
     }

@@ -16,7 +16,7 @@ static int reserve(void **array, uint64_t *room, uint64_t n, uint64_t more, size
     uint64_t wanted = *room != 0 ? *room : 4096;
     void *grown;
 
-    if (n + more <= *room)
+    if (*array != NULL && n + more <= *room)
         return 0;
     while (wanted < n + more)
         wanted *= 2;
@@ -57,6 +57,9 @@ static int add(struct loading *l, const struct pcap_pkthdr *header, const uint8_
     if (len > HG_CAPTURE_FRAME_MAX)
         return hg_err_set(err, EINVAL, "frame %" PRIu64 " has %u bytes; expected at most %d",
                           c->frame_n + 1, len, HG_CAPTURE_FRAME_MAX);
+    if (c->frame_n == HG_CAPTURE_FRAMES_MAX)
+        return hg_err_set(err, EFBIG, "more than %d frames; expected a smaller file",
+                          HG_CAPTURE_FRAMES_MAX);
     if (c->bytes_n + len > HG_CAPTURE_BYTES_MAX)
         return hg_err_set(err, EFBIG, "more than %d bytes of frames; expected a smaller file",
                           HG_CAPTURE_BYTES_MAX);

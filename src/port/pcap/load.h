@@ -14,8 +14,9 @@
 #include "base/err.h"
 
 enum {
-    HG_CAPTURE_BYTES_MAX = 1 << 30, /* of all frames */
-    HG_CAPTURE_FRAME_MAX = 262144,  /* of one: libpcap's own bound */
+    HG_CAPTURE_BYTES_MAX = 1 << 30,  /* of all frames */
+    HG_CAPTURE_FRAMES_MAX = 1 << 26, /* whatever their length: a frame may have no bytes at all */
+    HG_CAPTURE_FRAME_MAX = 262144,   /* bytes of one: libpcap's own bound */
 };
 
 struct hg_capture_frame {

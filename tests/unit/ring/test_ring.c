@@ -314,6 +314,26 @@ static void a_stalled_consumer_holds_up_its_slots(void **state)
     hg_ring_free(ring);
 }
 
+/* What a third thread may see on a machine that reorders stores: the consumer's claim before the producer's. */
+static void counts_none_when_the_claims_come_in_disorder(void **state)
+{
+    static const struct hg_ring_options options = {
+        .slots_n = 8, .single_producer = true, .single_consumer = true};
+    void *elems[3] = {NULL};
+    struct hg_ring *ring;
+    uint64_t before;
+
+    (void)state;
+    assert_int_equal(hg_ring_new(&ring, &options, NULL), 0);
+    before = atomic_load(&ring->producers);
+    assert_int_equal(hg_ring_enqueue_bulk(ring, elems, 3), 3);
+    assert_int_equal(hg_ring_dequeue_bulk(ring, elems, 3), 3);
+    atomic_store(&ring->producers, before);
+    assert_int_equal(hg_ring_count(ring), 0);
+    assert_int_equal(hg_ring_free_count(ring), 8);
+    hg_ring_free(ring);
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     static const struct hg_ring_options wrong[] = {
@@ -345,6 +365,7 @@ int main(void)
         cmocka_unit_test(a_large_ring_fills_up),
         cmocka_unit_test(a_stalled_producer_holds_up_its_slots),
         cmocka_unit_test(a_stalled_consumer_holds_up_its_slots),
+        cmocka_unit_test(counts_none_when_the_claims_come_in_disorder),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
 

@@ -339,6 +339,10 @@ static void refuses_what_does_not_work(void **state)
         assert_int_equal(hg_sched_new(&sched, bed.arena, &wrong[i], &err), -EINVAL);
         assert_true(err.text[0] != '\0');
     }
+    o.clock_hz =
+        HG_SCHED_CLOCK_MAX; /* the burst of the highest rate is cut to what its bucket holds */
+    o.port.rate_bps = HG_SCHED_RATE_MAX;
+    assert_true(hg_sched_bytes(&o) != 0);
     o.packet_n = 1 << 24;
     assert_int_equal(hg_sched_new(&sched, bed.arena, &o, &err), -ENOMEM);
     assert_int_equal(hg_sched_set_port(bed.sched, &slow, &err), -EINVAL);

@@ -204,6 +204,28 @@ static void says_what_is_wrong_with_its_options(void **state)
     hg_arena_free(arena);
 }
 
+/* An arena with hg_hash_bytes() left and not more, behind what somebody else has taken. */
+static void fits_into_what_it_says_it_needs(void **state)
+{
+    struct hg_arena_options memory = {.name = "rest", .bytes = 1 << 20, .pages = HG_PAGES_4K};
+    struct hg_hash_options options = {.max = 100, .key_bytes = 64};
+    struct hg_arena_info info;
+    struct hg_arena *arena;
+    struct hg_hash *hash;
+    uint8_t key[64] = {1};
+    uint64_t value = 0;
+
+    (void)state;
+    assert_int_equal(hg_arena_new(&arena, &memory, NULL), 0);
+    info = hg_arena_info(arena);
+    assert_non_null(hg_arena_take(arena, "filler", info.bytes - hg_hash_bytes(&options) - 64, 64));
+    assert_int_equal(hg_hash_new(&hash, arena, &options, NULL), 0);
+    assert_int_equal(hg_hash_add(hash, key, 7), 0);
+    assert_true(hg_hash_lookup(hash, key, &value));
+    assert_int_equal(value, 7);
+    hg_arena_free(arena);
+}
+
 static void two_tables_hash_apart_and_a_seed_repeats(void **state)
 {
     struct made made[] = {make(8, 8, 0), make(8, 8, 0), make(8, 8, 5), make(8, 8, 5)};
@@ -227,6 +249,7 @@ int main(void)
         cmocka_unit_test(vectors_match_as_plain_code_does),
         cmocka_unit_test(the_other_bucket_of_the_other_is_the_first),
         cmocka_unit_test(says_what_is_wrong_with_its_options),
+        cmocka_unit_test(fits_into_what_it_says_it_needs),
         cmocka_unit_test(two_tables_hash_apart_and_a_seed_repeats),
     };
 

@@ -156,15 +156,15 @@ static void keeps_time(void **state)
 
 static void drops_what_no_wire_carries(void **state)
 {
-    const uint32_t len[] = {60, 13, 70000, 60};
+    const uint32_t len[] = {0, 60, 13, 70000, 60};
     struct hg_port port;
 
     (void)state;
-    craft("odd", 1, len, 4, 0);
+    craft("odd", 1, len, 5, 0);
     open_port(&port, "read", "odd", "");
     assert_int_equal(rx(&port), 2);
-    assert_int_equal(hg_count_get(&port.rxq[0]->stats.packets), 4);
-    assert_int_equal(hg_count_get(&port.rxq[0]->stats.drops.reason[HG_DROP_RUNT]), 1);
+    assert_int_equal(hg_count_get(&port.rxq[0]->stats.packets), 5);
+    assert_int_equal(hg_count_get(&port.rxq[0]->stats.drops.reason[HG_DROP_RUNT]), 2);
     assert_int_equal(hg_count_get(&port.rxq[0]->stats.drops.reason[HG_DROP_OVERSIZE]), 1);
     port.driver->close(&port);
 }
