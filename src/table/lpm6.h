@@ -39,7 +39,7 @@ HG_API_BEGIN
 
 struct hg_lpm6_options {
     uint32_t rules_max; /* routes; 0: 262,144 */
-    /* 0: 65,536. Twice the number of routes is always enough, a third to a tenth usual */
+    /* 0: rules_max. Twice the number of routes is always enough, a third to a tenth usual */
     uint32_t nodes_max;
 };
 

@@ -218,8 +218,7 @@ static void fits_into_what_it_says_it_needs(void **state)
     (void)state;
     assert_int_equal(hg_arena_new(&arena, &memory, NULL), 0);
     info = hg_arena_info(arena);
-    assert_non_null(
-        hg_arena_take(arena, "filler", info.bytes - hg_hash_bytes(&options) - 64, 64));
+    assert_non_null(hg_arena_take(arena, "filler", info.bytes - hg_hash_bytes(&options) - 64, 64));
     assert_int_equal(hg_hash_new(&hash, arena, &options, NULL), 0);
     assert_int_equal(hg_hash_add(hash, key, 7), 0);
     assert_true(hg_hash_lookup(hash, key, &value));
