@@ -27,6 +27,7 @@ check-arm64: deps-check
 
 bench: deps-bench all
 	bench/run
+	bench/toolkit/run
 
 fuzz: deps-check
 	tools/fuzz

@@ -6,7 +6,6 @@
  * Each prefix is behind a port. Without arguments a generator's packets go to a sink, whose neighbour is introduced.
  */
 #include "3-neighbours.h"
-#include <stdio.h>
 
 struct router {
     struct hg_lpm4 *routes; /* their next hops are indices of neighbours */
@@ -65,20 +64,21 @@ int main(int argc, char **argv)
     struct hg_arena_options memory = {.name = "routes", .bytes = hg_lpm4_bytes(NULL)};
     struct hg_program_options options = {0};
     struct hg_arena *arena;
+    struct hg_pipe *pipe;
     struct hg_err err;
     int at = hg_program_args(&options, argc, argv, &err);
-    const char *const *arg = argc - at == 6 ? (const char *const *)argv + at : defaults;
+    const char *const *arg = argc == at ? defaults : (const char *const *)argv + at;
     int rc = at;
 
-    if (rc < 0 || hg_program_new(&router.neighbours.program, &options, &err) < 0 ||
+    if (rc < 0 ||
+        (arg != defaults && argc - at != 6 && hg_err_set(&err, EINVAL, "expected 0 or 6 words")) ||
+        hg_program_new(&router.neighbours.program, &options, &err) < 0 ||
         hg_arena_new(&arena, &memory, &err) < 0 ||
         hg_lpm4_new(&router.routes, arena, NULL, &err) < 0) {
         fprintf(stderr, "l3-forwarder: %s\n", err.text);
         return 2;
     }
     for (uint16_t port = 0; rc >= 0 && port < 2; port++) {
-        struct hg_pipe *pipe;
-
         hg_program_open(router.neighbours.program, arg[port]);
         pipe = hg_program_receive(router.neighbours.program, port, 0, 0);
         hg_pipe_stage(pipe, "parse", hg_stage_parse, NULL);

@@ -4,7 +4,9 @@
  * Port i is 10.0.i.1 with 02:00:00:00:00:0i. ARP (RFC 826) is learned from whatever it says, and answered when it
  * asks for us. A packet for a neighbour that is not known is lost, but makes us ask.
  */
+#include <errno.h>
 #include <headgate/headgate.h>
+#include <stdio.h>
 #include <string.h>
 
 struct neighbour {

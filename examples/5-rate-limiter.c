@@ -6,6 +6,7 @@
  * A meter is a token bucket (RFC 2697 with one bucket); hg_meter_police() is a stage that lets the packets fall that find no
  * tokens. Its burst size decides how uneven the traffic may be: here what the rate makes in ten milliseconds.
  */
+#include <errno.h>
 #include <headgate/headgate.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,10 @@ int main(int argc, char **argv)
     int at = hg_program_args(&options, argc, argv, &err);
 
     if (at >= 0) {
-        rate.cir = at < argc ? strtoull(argv[at], NULL, 10) * 1000000 : 100000000;
+        rate.cir = (at < argc ? strtoull(argv[at], NULL, 10) : 100) * 1000000;
         rate.cbs = rate.cir / 8 / 100;
+        if (rate.cir == 0)
+            at = hg_err_set(&err, EINVAL, "found '%s'; expected Mbit/s, as in 100", argv[at]);
     }
     if (at < 0 || hg_meter_profile_init(&profile, &rate, &err) < 0 ||
         hg_program_new(&program, &options, &err) < 0) {

@@ -8,6 +8,7 @@
  * Another library at work in a stage: libpcap compiles the expression (pcap-filter(7)), its interpreter judges. It sees
  * the private head, so an expression that looks for bytes behind the first 192 does not find them.
  */
+#include <errno.h>
 #include <headgate/headgate.h>
 #include <pcap/pcap.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@ int main(int argc, char **argv)
     int rc = at;
 
     if (rc >= 0 && pcap_compile(pcap, &code, at < argc ? argv[at] : "udp", 1, PCAP_NETMASK_UNKNOWN))
-        rc = hg_err_set(&err, 22, "%s", pcap_geterr(pcap));
+        rc = hg_err_set(&err, EINVAL, "%s", pcap_geterr(pcap));
     if (rc < 0 || hg_program_new(&program, &options, &err) < 0) {
         fprintf(stderr, "pcap-filter: %s\n", err.text);
         return 2;

@@ -12,7 +12,7 @@
 
 #include "acl_rules.h"
 #include "base/clock.h"
-#include "lpm_setup.h"
+#include "setup.h"
 
 enum { RULES_MAX = 10000, KEYS_N = 65536, QUICK_KEYS_N = 2048, BURST_N = 32, SEED = 1 };
 
@@ -114,7 +114,7 @@ int main(int argc, char **argv)
     else
         setup = setup_begin(argc, argv);
     max = setup.quick ? 1000 : RULES_MAX;
-    setup_check(hg_acl_new(&acl, setup_arena(hg_acl_arena_bytes(&options)), &options, &err), &err);
+    setup_check(hg_acl_new(&acl, setup_arena(hg_acl_bytes(&options)), &options, &err), &err);
     for (enum rule_kind kind = 0; kind < KINDS_N; kind++) {
         for (unsigned n = 10; n <= max; n *= 10) {
             rules_make(rules, n, kind, SEED);

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "table/hash_internal.h"
 
-#include "lpm_setup.h"
+#include "setup.h"
 
 enum {
     KEYS_MAX = 1 << 19,

@@ -20,7 +20,7 @@
 #include "table/lpm4.h"
 
 #include "lpm_routes.h"
-#include "lpm_setup.h"
+#include "setup.h"
 
 enum {
     ADJACENCIES_N = 256,

@@ -12,7 +12,7 @@
 #include "table/lpm4.h"
 
 #include "lpm_routes.h"
-#include "lpm_setup.h"
+#include "setup.h"
 
 enum {
     ROUNDS_N = 1 << 10,

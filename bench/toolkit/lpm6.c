@@ -8,7 +8,7 @@
 #include "base/clock.h"
 
 #include "lpm_routes.h"
-#include "lpm_setup.h"
+#include "setup.h"
 
 enum {
     FEW_N = 1000,

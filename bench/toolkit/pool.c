@@ -11,9 +11,7 @@
  *
  *   pool [--cpus A[,B]] [--quick]
  */
-#include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,6 +24,8 @@
 #include "mem/arena.h"
 #include "pkt/pool.h"
 
+#include "setup.h"
+
 enum {
     CORES_MAX = 2,
     KEEP_MAX = 512,
@@ -34,11 +34,12 @@ enum {
     OBJECTS_N = CORES_MAX * (KEEP_MAX + HG_POOL_CACHE_N_MAX) - 1,
 };
 
+#define CELL_CYCLES (UINT64_C(20) * 1000 * 1000)
+
 enum kind { NO_CACHE, CACHE, OWN_CACHE, KINDS_N };
 static const char *const kind_names[KINDS_N] = {"nocache", "cache", "owncache"};
 
 static struct hg_pool *pool;
-static int cpus[CORES_MAX] = {0, 1};
 static uint64_t cell_cycles;
 static atomic_uint ready_n;
 
@@ -122,16 +123,6 @@ static __attribute__((noinline)) void turn_constant(struct hg_pool_cache *cache,
     }
 }
 
-static void stay_on(int cpu)
-{
-    cpu_set_t only;
-
-    CPU_ZERO(&only);
-    CPU_SET(cpu, &only);
-    if (pthread_setaffinity_np(pthread_self(), sizeof(only), &only) != 0)
-        die("cannot stay on that CPU");
-}
-
 static void *run_core(void *arg)
 {
     struct core *core = arg;
@@ -139,7 +130,7 @@ static void *run_core(void *arg)
     struct hg_pool_cache *cache = cell->kind == CACHE ? core->lasting : NULL;
     uint64_t start, end;
 
-    stay_on(core->cpu);
+    setup_stay_on(core->cpu);
     if (cell->kind == OWN_CACHE && hg_pool_cache_new(&cache, pool, "own", NULL) != 0)
         die("no memory for a cache");
     atomic_fetch_add(&ready_n, 1);
@@ -214,51 +205,18 @@ static void make_pool(struct hg_arena **arena)
         die(err.text);
 }
 
-/* A or A,B. Returns how many; 0 for anything else. */
-static unsigned read_cpus(const char *list)
-{
-    unsigned n = 0;
-    char *end;
-
-    do {
-        cpus[n++] = (int)strtol(list, &end, 10);
-        if (end == list)
-            return 0;
-        list = end + 1;
-    } while (*end == ',' && n < CORES_MAX);
-    return *end == '\0' ? n : 0;
-}
-
-static unsigned read_options(int argc, char **argv)
-{
-    unsigned core_n = CORES_MAX;
-
-    cell_cycles = UINT64_C(20) * 1000 * 1000;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--quick") == 0)
-            cell_cycles = 1;
-        else if (strcmp(argv[i], "--cpus") == 0 && i + 1 < argc)
-            core_n = read_cpus(argv[++i]);
-        else
-            core_n = 0;
-    }
-    if (core_n == 0) {
-        fprintf(stderr, "usage: pool [--cpus A[,B]] [--quick]\n");
-        exit(2);
-    }
-    return core_n;
-}
-
 int main(int argc, char **argv)
 {
-    unsigned core_n = read_options(argc, argv);
+    struct setup setup = setup_begin(argc, argv);
+    unsigned core_n = setup.cpu[0] != setup.cpu[1] ? 2 : 1;
     struct core cores[CORES_MAX];
     struct hg_arena *arena;
 
+    cell_cycles = setup.quick ? 1 : CELL_CYCLES;
     make_pool(&arena);
     for (enum kind kind = NO_CACHE; kind < KINDS_N; kind++) {
         for (unsigned i = 0; i < core_n; i++) {
-            cores[i] = (struct core){.cpu = cpus[i]};
+            cores[i] = (struct core){.cpu = setup.cpu[i]};
             if (kind == CACHE && hg_pool_cache_new(&cores[i].lasting, pool, "lasting", NULL) != 0)
                 die("no memory for a cache");
         }

@@ -4,13 +4,14 @@
  * both put bulks in and take them out. Pointers and values of 16 bytes, sides of one and of many.
  */
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "ring/ring.h"
+
+#include "setup.h"
 
 enum { SLOTS_N = 4096, ELEMS_MAX = 32, ELEM_BYTES_MAX = 16, SIZES_N = 2 };
 
@@ -33,16 +34,6 @@ static const struct amount quick = {1 << 10, 1 << 10, 1 << 10, 1 << 10, HG_NS_PE
 
 static const struct amount *amount = &whole;
 static int cpus[2];
-
-static void stay_on(int cpu)
-{
-    cpu_set_t only;
-
-    CPU_ZERO(&only);
-    CPU_SET(cpu, &only);
-    if (sched_setaffinity(0, sizeof(only), &only) < 0)
-        perror("sched_setaffinity");
-}
 
 /* size 0: the name has none. */
 static void cell(uint32_t elem_bytes, bool single, const char *op, uint32_t size, double cycles)
@@ -147,7 +138,7 @@ static void *pass(void *arg)
 {
     struct half *half = arg;
 
-    stay_on(half->cpu);
+    setup_stay_on(half->cpu);
     meet(half->pair);
     half->single = pass_bulks(half->pair->single, half->producer, half->pair->size);
     half->multi = pass_bulks(half->pair->multi, half->producer, half->pair->size);
@@ -175,7 +166,7 @@ static void *do_both(void *arg)
     uint64_t enough = cycles_in(amount->all_cores_ns);
     uint64_t start;
 
-    stay_on(half->cpu);
+    setup_stay_on(half->cpu);
     meet(half->pair);
     start = hg_cycles();
     while (cycles < enough) {
@@ -261,30 +252,13 @@ static void measure(uint32_t elem_bytes)
     hg_ring_free(pair.multi);
 }
 
-static int read_options(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--quick") == 0) {
-            amount = &quick;
-        } else if (strcmp(argv[i], "--cpus") == 0 && i + 1 < argc) {
-            char *rest;
-
-            cpus[0] = cpus[1] = (int)strtol(argv[++i], &rest, 10);
-            if (*rest == ',')
-                cpus[1] = (int)strtol(rest + 1, NULL, 10);
-        } else {
-            fprintf(stderr, "usage: %s [--cpus A[,B]] [--quick]\n", argv[0]);
-            return -1;
-        }
-    }
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
-    if (read_options(argc, argv) < 0)
-        return 2;
-    stay_on(cpus[0]);
+    struct setup setup = setup_begin(argc, argv);
+
+    if (setup.quick)
+        amount = &quick;
+    memcpy(cpus, setup.cpu, sizeof(cpus));
     measure(sizeof(void *));
     measure(16);
     return 0;

@@ -131,13 +131,15 @@ static int complete(struct hg_spec *spec, const struct hg_setting *settings, siz
                     struct hg_mark *at, struct hg_err *err)
 {
     bool given[HG_PORT_OPTIONS_MAX];
+    char who[HG_PORT_NAME_MAX + sizeof("port ''")];
     int blamed;
     int rc;
 
     for (unsigned i = 0; i < spec->driver->option_n; i++) {
         given[i] = find(settings, n, spec->driver->options[i].name);
     }
-    rc = hg_port_options_complete(spec->driver, spec->name, given, spec->value, &blamed, err);
+    snprintf(who, sizeof(who), "port '%s'", spec->name);
+    rc = hg_port_options_complete(spec->driver, who, given, spec->value, &blamed, err);
     *at = blamed >= 0 && given[blamed] ? find(settings, n, spec->driver->options[blamed].name)->mark
                                        : spec->mark;
     return rc;

@@ -29,9 +29,14 @@ enum {
     FENCE_ALIGN_MAX = 4096 /* alignments up to which they cost what they may cost */
 };
 
+static const char *name_or_none(const char *name)
+{
+    return name != NULL ? name : "unnamed";
+}
+
 static void copy_name(char *copy, const char *name)
 {
-    snprintf(copy, HG_MEM_NAME_MAX + 1, "%s", name);
+    snprintf(copy, HG_MEM_NAME_MAX + 1, "%s", name_or_none(name));
 }
 
 static bool is_sensible(enum hg_pages pages, uint64_t bytes)
@@ -53,6 +58,9 @@ static int open_pages(struct hg_arena *arena, const struct hg_arena_options *opt
     enum hg_pages pages = options->pages == HG_PAGES_AUTO ? HG_PAGES_1G : options->pages;
     enum hg_pages smallest = options->iova == HG_IOVA_PHYSICAL ? HG_PAGES_2M : HG_PAGES_4K;
 
+    if (options->pages > HG_PAGES_4K)
+        return hg_err_set(err, EINVAL, "pages of kind %d; expected one of enum hg_pages",
+                          (int)options->pages);
     if (pages > smallest)
         return hg_err_set(err, EINVAL,
                           "physical addresses need pages of 2M or 1G: the system may move "
@@ -130,12 +138,12 @@ int hg_arena_new(struct hg_arena **arena, const struct hg_arena_options *options
 
     *arena = NULL;
     if (options->bytes == 0 || options->bytes > UINT64_C(1) << 46)
-        return hg_err_set(err, EINVAL,
-                          "memory '%s': %" PRIu64 " bytes are none or more than can be addressed",
-                          options->name, options->bytes);
+        return hg_err_set(err, EINVAL, "memory '%s': %" PRIu64 " bytes; expected 1 to 2^46",
+                          name_or_none(options->name), options->bytes);
     made = calloc(1, sizeof(*made));
     if (!made)
-        return hg_err_set(err, ENOMEM, "memory '%s': no memory to describe it", options->name);
+        return hg_err_set(err, ENOMEM, "memory '%s': no memory to describe it",
+                          name_or_none(options->name));
     copy_name(made->name, options->name);
     made->asked_bytes = options->bytes;
     made->iova = options->iova;
@@ -150,7 +158,7 @@ int hg_arena_new(struct hg_arena **arena, const struct hg_arena_options *options
         rc = hg_arenas_add(made, &why);
     if (rc < 0) {
         release(made);
-        return hg_err_set(err, -rc, "memory '%s': %s", options->name, why.text);
+        return hg_err_set(err, -rc, "memory '%s': %s", name_or_none(options->name), why.text);
     }
     *arena = made;
     return 0;

@@ -47,7 +47,7 @@ enum hg_iova {
 enum { HG_MEM_NAME_MAX = 31 };
 
 struct hg_arena_options {
-    const char *name; /* for people; cut at HG_MEM_NAME_MAX bytes */
+    const char *name; /* for people; cut at HG_MEM_NAME_MAX bytes; NULL: "unnamed" */
     uint64_t bytes;   /* at least so much; rounded up to whole pages */
     enum hg_pages pages;
     enum hg_iova iova;

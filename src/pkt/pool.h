@@ -52,7 +52,7 @@ enum {
 
 /* Zero is the default, where there is one. */
 struct hg_pool_options {
-    const char *name;      /* for people; cut at HG_MEM_NAME_MAX bytes */
+    const char *name;      /* for people; cut at HG_MEM_NAME_MAX bytes; NULL: "pool" */
     uint32_t object_bytes; /* of each object; 1 or more */
     uint32_t n;            /* objects; 1 or more */
     uint32_t cache_n;      /* objects in a cache at most; 0: HG_POOL_CACHE_N */
@@ -117,7 +117,7 @@ struct hg_pool_stats hg_pool_cache_stats(const struct hg_pool_cache *cache);
 
 /*
  * A cache for one thread at a time. The name, cut at HG_MEM_NAME_MAX, says in reports who takes; several may
- * have the same. Returns 0, or -ENOMEM with *err. Freeing it gives its objects back to the reserve. Any thread.
+ * have the same; NULL: "unnamed". Returns 0, or -ENOMEM with *err. Freeing it gives its objects back to the reserve. Any thread.
  */
 int hg_pool_cache_new(struct hg_pool_cache **cache, struct hg_pool *pool, const char *name,
                       struct hg_err *err);

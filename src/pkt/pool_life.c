@@ -73,7 +73,7 @@ int hg_pool_cache_new(struct hg_pool_cache **cache, struct hg_pool *pool, const 
 
     *cache = NULL;
     pthread_mutex_lock(&pool->list_lock);
-    account = open_account(pool, name);
+    account = open_account(pool, name != NULL ? name : "unnamed");
     if (made != NULL && account != NULL) {
         memset(made, 0, sizeof(*made) + sizeof(*made->more));
         made->max = HG_POOL_CHECKED ? 0 : pool->cache_n;
@@ -176,17 +176,22 @@ uint64_t hg_pool_bytes(const struct hg_pool_options *options)
     return options->n * (stride + sizeof(void *));
 }
 
+static const char *name_of(const struct hg_pool_options *options)
+{
+    return options->name != NULL ? options->name : "pool";
+}
+
 static int check(const struct hg_pool_options *options, struct hg_err *err)
 {
     if (options->cache_n > HG_POOL_CACHE_N_MAX)
         return hg_err_set(err, EINVAL,
-                          "pool '%s': caches of %" PRIu32 " objects, expected at most %d",
-                          options->name, options->cache_n, HG_POOL_CACHE_N_MAX);
+                          "pool '%s': caches of %" PRIu32 " objects; expected at most %d",
+                          name_of(options), options->cache_n, HG_POOL_CACHE_N_MAX);
     if (hg_pool_bytes(options) == 0)
         return hg_err_set(err, EINVAL,
                           "pool '%s': %" PRIu32 " objects of %" PRIu32
-                          " bytes, expected at least 1 of at least 1 and less than 4 GiB",
-                          options->name, options->n, options->object_bytes);
+                          " bytes; expected at least 1, of 1 byte to 4 GiB",
+                          name_of(options), options->n, options->object_bytes);
     return 0;
 }
 
@@ -211,9 +216,9 @@ int hg_pool_new(struct hg_pool **pool, struct hg_arena *arena,
         return rc;
     made = aligned_alloc(alignof(struct hg_pool), sizeof(*made));
     if (made == NULL)
-        return hg_err_set(err, ENOMEM, "pool '%s': no memory to describe it", options->name);
+        return hg_err_set(err, ENOMEM, "pool '%s': no memory to describe it", name_of(options));
     memset(made, 0, sizeof(*made));
-    snprintf(made->name, sizeof(made->name), "%s", options->name);
+    snprintf(made->name, sizeof(made->name), "%s", name_of(options));
     snprintf(made->shared.name, sizeof(made->shared.name), "no cache");
     pthread_mutex_init(&made->list_lock, NULL);
     made->object_bytes = options->object_bytes;
@@ -221,13 +226,13 @@ int hg_pool_new(struct hg_pool **pool, struct hg_arena *arena,
     made->n = options->n;
     made->cache_n = options->cache_n == 0 ? HG_POOL_CACHE_N : options->cache_n;
     made->arena = arena;
-    made->base = hg_arena_take(arena, options->name, bytes, HG_CACHE_LINE_BYTES);
+    made->base = hg_arena_take(arena, made->name, bytes, HG_CACHE_LINE_BYTES);
     if (made->base == NULL || (HG_POOL_CHECKED && !hg_pool_check_new(made))) {
         free(made);
         return hg_err_set(err, ENOMEM,
                           "pool '%s': %" PRIu64 " bytes are needed, memory '%s' has %" PRIu64
                           " left",
-                          options->name, bytes, info.name, info.bytes - info.used_bytes);
+                          name_of(options), bytes, info.name, info.bytes - info.used_bytes);
     }
     hg_arena_pin(arena, made->base);
     fill_reserve(made);

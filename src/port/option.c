@@ -114,7 +114,7 @@ int hg_port_option_read(const struct hg_port_option *option, const char *text,
     return check_text(option, text, err);
 }
 
-int hg_port_options_complete(const struct hg_port_driver *driver, const char *port,
+int hg_port_options_complete(const struct hg_port_driver *driver, const char *who,
                              const bool *given, union hg_port_value *values, int *blamed,
                              struct hg_err *err)
 {
@@ -128,7 +128,7 @@ int hg_port_options_complete(const struct hg_port_driver *driver, const char *po
         if (given[i])
             continue;
         if (option->required)
-            return hg_err_set(err, EINVAL, "port '%s' has no %s; a port of type %s needs one", port,
+            return hg_err_set(err, EINVAL, "%s has no %s; a port of type %s needs one", who,
                               option->name, driver->type);
         if (option->type == HG_OPTION_UINT)
             values[i].uint = option->preset;
@@ -213,5 +213,5 @@ int hg_port_text_read(char *text, const struct hg_port_driver *const *drivers,
         if (rc < 0)
             return rc;
     }
-    return hg_port_options_complete(*driver, (*driver)->type, given, values, &blamed, err);
+    return hg_port_options_complete(*driver, "it", given, values, &blamed, err);
 }

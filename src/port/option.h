@@ -35,9 +35,9 @@ int hg_port_option_read(const struct hg_port_option *option, const char *text,
 /*
  * Gives what was not given its default, or refuses it: `given` has an entry for each option. Then asks
  * the driver whether the values go together; *blamed is the index of the option at fault, -1 for none in
- * particular. 0 or a negative errno with *err. `port` is what the sentence calls it.
+ * particular. 0 or a negative errno with *err. `who` is what the sentence calls the port.
  */
-int hg_port_options_complete(const struct hg_port_driver *driver, const char *port,
+int hg_port_options_complete(const struct hg_port_driver *driver, const char *who,
                              const bool *given, union hg_port_value *values, int *blamed,
                              struct hg_err *err);
 

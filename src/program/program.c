@@ -277,17 +277,22 @@ static bool may_grow(const struct hg_pipe *pipe, const char *what)
     return false;
 }
 
+static bool has_worker(struct hg_program *program, unsigned worker)
+{
+    if (worker >= program->slot_n)
+        program_fail(program, EINVAL, "there is no worker %u; this program has %u, from 0 on",
+                     worker, program->slot_n);
+    return worker < program->slot_n;
+}
+
 /* Puts another leg behind the pipe's last one. */
 static struct leg *add_leg(struct hg_pipe *pipe, unsigned worker)
 {
     struct hg_program *program = pipe->program;
     struct leg *leg;
 
-    if (worker >= program->slot_n) {
-        program_fail(program, EINVAL, "there is no worker %u; this program has %u, from 0 on",
-                     worker, program->slot_n);
+    if (!has_worker(program, worker))
         return NULL;
-    }
     leg = aligned_alloc(alignof(struct leg), sizeof(*leg));
     if (leg == NULL) {
         program_fail(program, ENOMEM, "out of memory");
@@ -416,4 +421,18 @@ void hg_pipe_transmit(struct hg_pipe *pipe, int port)
     leg->to = port == HG_OUT_BY_PACKET ? NULL : pipe->program->port[port];
     snprintf(leg->end.name, sizeof(leg->end.name), "transmit");
     pipe->complete = true;
+}
+
+void hg_program_poller(struct hg_program *program, struct hg_poller *poller, unsigned worker)
+{
+    if (program->failed < 0 || !has_worker(program, worker))
+        return;
+    if (program->foreign_n == HG_PROGRAM_POLLERS_MAX) {
+        program_fail(program, ENOSPC, "too many pollers; expected at most %d",
+                     HG_PROGRAM_POLLERS_MAX);
+        return;
+    }
+    program->foreign[program->foreign_n].poller = poller;
+    program->foreign[program->foreign_n].worker = worker;
+    program->foreign_n++;
 }

@@ -39,6 +39,7 @@
 #include "base/err.h"
 #include "pkt/pkt.h"
 
+struct hg_poller;
 struct hg_port;
 
 HG_API_BEGIN
@@ -47,6 +48,7 @@ enum {
     HG_PROGRAM_WORKERS_MAX = 64,
     HG_PROGRAM_PORTS_MAX = 64,
     HG_PROGRAM_PIPES_MAX = 256,
+    HG_PROGRAM_POLLERS_MAX = 64,
     HG_PIPE_STAGES_MAX = 16, /* between two handoffs */
     HG_PIPE_WORKERS_MAX = 8, /* that a pipe crosses: one more than its handoffs */
     HG_STAGE_NAME_MAX = 31,
@@ -120,6 +122,11 @@ void hg_pipe_handoff(struct hg_pipe *pipe, unsigned worker);
 /* Ends the pipe at a port, or, for HG_OUT_BY_PACKET, at the port that each packet's `out` names: what names
  * none is counted under `transmit`. */
 void hg_pipe_transmit(struct hg_pipe *pipe, int port);
+
+/* Has a worker poll something of the caller's own beside its pipes, as the poller of a shaper
+ * (sched/shaper.h). It stays the caller's and lives as long as the program. What its work has in hand at the
+ * end of hg_program_run() stays there. */
+void hg_program_poller(struct hg_program *program, struct hg_poller *poller, unsigned worker);
 
 /* --- running --------------------------------------------------------------------------------- */
 

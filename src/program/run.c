@@ -22,7 +22,9 @@ enum {
 
 /* --- queues and workers ---------------------------------------------------------------------- */
 
-/* The legs that a worker is to poll now. */
+enum { POLLERS_MAX = HG_PROGRAM_PIPES_MAX * HG_PIPE_WORKERS_MAX + HG_PROGRAM_POLLERS_MAX };
+
+/* What a worker is to poll now: its legs, and what is the caller's. */
 static unsigned collect(struct hg_program *program, unsigned worker, struct hg_poller **pollers)
 {
     unsigned n = 0;
@@ -40,12 +42,16 @@ static unsigned collect(struct hg_program *program, unsigned worker, struct hg_p
             pollers[n++] = &leg->poller;
         }
     }
+    for (unsigned i = 0; i < program->foreign_n; i++) {
+        if (program->foreign[i].worker == worker)
+            pollers[n++] = program->foreign[i].poller;
+    }
     return n;
 }
 
 static int engage(struct hg_program *program, unsigned worker, struct hg_err *err)
 {
-    struct hg_poller *pollers[HG_PROGRAM_PIPES_MAX * HG_PIPE_WORKERS_MAX];
+    struct hg_poller *pollers[POLLERS_MAX];
 
     return hg_worker_set(program->slot[worker].worker, pollers, collect(program, worker, pollers),
                          err);

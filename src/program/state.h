@@ -76,6 +76,12 @@ struct slot {
     struct hg_pool_cache *cache; /* NULL in a program without handoffs */
 };
 
+/* A poller that is no leg but the caller's. */
+struct foreign {
+    struct hg_poller *poller;
+    unsigned worker;
+};
+
 struct hg_program {
     struct hg_program_options options;
     struct hg_err err; /* of the first failure */
@@ -94,6 +100,8 @@ struct hg_program {
     struct hg_port *port[HG_PROGRAM_PORTS_MAX]; /* by id */
     unsigned pipe_n;
     struct hg_pipe *pipe[HG_PROGRAM_PIPES_MAX];
+    unsigned foreign_n;
+    struct foreign foreign[HG_PROGRAM_POLLERS_MAX];
     struct hg_arena *arena; /* the pool's, made by the first run that has handoffs */
     struct hg_pool *pool;
 };

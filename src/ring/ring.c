@@ -17,12 +17,12 @@ static bool settle(struct hg_ring_options *settled, const struct hg_ring_options
         settled->elem_bytes = sizeof(void *);
     if (settled->slots_n < 2 || settled->slots_n > HG_RING_SLOTS_MAX ||
         !hg_is_power_of_two(settled->slots_n)) {
-        hg_err_set(err, EINVAL, "ring: %u slots, expected a power of two from 2 to %u",
+        hg_err_set(err, EINVAL, "ring: %u slots; expected a power of two from 2 to %u",
                    settled->slots_n, (unsigned)HG_RING_SLOTS_MAX);
         return false;
     }
     if (settled->elem_bytes % 4 != 0 || settled->elem_bytes > HG_RING_ELEM_BYTES_MAX) {
-        hg_err_set(err, EINVAL, "ring: elements of %u bytes, expected a multiple of 4 up to %u",
+        hg_err_set(err, EINVAL, "ring: elements of %u bytes; expected a multiple of 4 up to %u",
                    settled->elem_bytes, (unsigned)HG_RING_ELEM_BYTES_MAX);
         return false;
     }

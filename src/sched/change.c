@@ -27,7 +27,7 @@ int hg_sched_check_shape(struct hg_sched_shape *shape, const char *of, uint64_t 
         return 0;
     if (shape->rate_bps < HG_SCHED_RATE_MIN || shape->rate_bps > HG_SCHED_RATE_MAX)
         return hg_err_set(err, EINVAL,
-                          "%s: a rate of %" PRIu64 " bit/s, expected %" PRIu64 " to %" PRIu64
+                          "%s: a rate of %" PRIu64 " bit/s; expected %" PRIu64 " to %" PRIu64
                           ", or 0 for no limit",
                           of, shape->rate_bps, HG_SCHED_RATE_MIN, HG_SCHED_RATE_MAX);
     if (shape->burst_bytes == 0) {
@@ -38,7 +38,7 @@ int hg_sched_check_shape(struct hg_sched_shape *shape, const char *of, uint64_t 
     }
     if (shape->burst_bytes < least || shape->burst_bytes > most)
         return hg_err_set(err, EINVAL,
-                          "%s: a burst of %" PRIu64 " bytes, expected %" PRIu64
+                          "%s: a burst of %" PRIu64 " bytes; expected %" PRIu64
                           " (the longest packet and %d us at %" PRIu64 " bit/s) to %" PRIu64,
                           of, shape->burst_bytes, least, SLACK_US, shape->rate_bps, most);
     return 0;
@@ -56,7 +56,7 @@ int hg_sched_check_limits(uint32_t packets_max, uint32_t bytes_max, uint32_t cha
     if (packets_max == 0 || bytes_max < charge_max)
         return hg_err_set(err, EINVAL,
                           "queue: a limit of %" PRIu32 " packets and %" PRIu32
-                          " bytes, expected room for the longest packet, %" PRIu32 " bytes",
+                          " bytes; expected room for the longest packet, %" PRIu32 " bytes",
                           packets_max, bytes_max, charge_max);
     return 0;
 }
@@ -87,7 +87,7 @@ static void tell(struct hg_sched *s, uint32_t i)
 static int check_weight(uint32_t weight, const char *of, struct hg_err *err)
 {
     if (weight == 0 || weight > HG_SCHED_WEIGHT_MAX)
-        return hg_err_set(err, EINVAL, "%s: a weight of %" PRIu32 ", expected 1 to %d", of, weight,
+        return hg_err_set(err, EINVAL, "%s: a weight of %" PRIu32 "; expected 1 to %d", of, weight,
                           HG_SCHED_WEIGHT_MAX);
     return 0;
 }

@@ -20,10 +20,10 @@ static int check(const struct hg_meter_options *o, struct hg_err *err)
 {
     if (o->clock_hz > HG_METER_CLOCK_MAX)
         return hg_err_set(err, EINVAL,
-                          "meter: a clock of %" PRIu64 " Hz, expected at most %" PRIu64,
+                          "meter: a clock of %" PRIu64 " Hz; expected at most %" PRIu64,
                           o->clock_hz, HG_METER_CLOCK_MAX);
     if (o->cir > HG_METER_RATE_MAX || o->pir > HG_METER_RATE_MAX)
-        return hg_err_set(err, EINVAL, "meter: a rate of %" PRIu64 ", expected at most %" PRIu64,
+        return hg_err_set(err, EINVAL, "meter: a rate of %" PRIu64 "; expected at most %" PRIu64,
                           o->cir > o->pir ? o->cir : o->pir, HG_METER_RATE_MAX);
     switch (o->kind) {
     case HG_METER_BUCKET:
@@ -44,7 +44,7 @@ static int check(const struct hg_meter_options *o, struct hg_err *err)
                               "at least its CIR (RFC 2698, section 2), and no EBS");
         return 0;
     }
-    return hg_err_set(err, EINVAL, "meter: kind %d, expected one of enum hg_meter_kind",
+    return hg_err_set(err, EINVAL, "meter: kind %d; expected one of enum hg_meter_kind",
                       (int)o->kind);
 }
 

@@ -56,14 +56,14 @@ struct hg_meter_options {
     enum hg_meter_kind kind;
     bool aware;   /* of the colours that packets have already (color-aware mode) */
     bool packets; /* rates in packets a second and bursts in packets, not in bits and bytes */
-    uint32_t
-        overhead_bytes; /* added to each length: 24 for preamble, gap and checksum of Ethernet */
-    uint64_t clock_hz;  /* ticks of the caller's clock in a second; 0: nanoseconds */
-    uint64_t cir;       /* committed information rate, bits per second */
-    uint64_t cbs;       /* committed burst size, bytes */
-    uint64_t ebs;       /* excess burst size, bytes */
-    uint64_t pir;       /* peak information rate, bits per second, at least cir */
-    uint64_t pbs;       /* peak burst size, bytes */
+    /* added to each length: 24 for preamble, gap and checksum of Ethernet */
+    uint32_t overhead_bytes;
+    uint64_t clock_hz; /* ticks of the caller's clock in a second; 0: nanoseconds */
+    uint64_t cir;      /* committed information rate, bits per second */
+    uint64_t cbs;      /* committed burst size, bytes */
+    uint64_t ebs;      /* excess burst size, bytes */
+    uint64_t pir;      /* peak information rate, bits per second, at least cir */
+    uint64_t pbs;      /* peak burst size, bytes */
 };
 
 /* Filled by hg_meter_profile_init(), read by meters; nobody else looks inside. */

@@ -43,26 +43,26 @@ static int check_geometry(const struct hg_sched_options *o, struct hg_err *err)
 {
     if (o->clock_hz < HG_SCHED_CLOCK_MIN || o->clock_hz > HG_SCHED_CLOCK_MAX)
         return hg_err_set(err, EINVAL,
-                          "scheduler '%s': a clock of %" PRIu64 " Hz, expected %" PRIu64
+                          "scheduler '%s': a clock of %" PRIu64 " Hz; expected %" PRIu64
                           " to %" PRIu64,
                           o->name, o->clock_hz, HG_SCHED_CLOCK_MIN, HG_SCHED_CLOCK_MAX);
     if (o->class_n > HG_SCHED_CLASSES_MAX)
-        return hg_err_set(err, EINVAL, "scheduler '%s': %" PRIu32 " classes, expected at most %d",
+        return hg_err_set(err, EINVAL, "scheduler '%s': %" PRIu32 " classes; expected at most %d",
                           o->name, o->class_n, HG_SCHED_CLASSES_MAX);
     if (o->subport_n > HG_SCHED_QUEUES_MAX || o->queue_n > HG_SCHED_QUEUES_MAX ||
         queues_of(o) > HG_SCHED_QUEUES_MAX)
         return hg_err_set(err, EINVAL,
                           "scheduler '%s': %" PRIu32 " subports of %" PRIu32 " classes of %" PRIu32
-                          " queues, expected at most %" PRIu32 " queues in all",
+                          " queues; expected at most %" PRIu32 " queues in all",
                           o->name, o->subport_n, o->class_n, o->queue_n, HG_SCHED_QUEUES_MAX);
     if (o->packet_n > HG_SCHED_PACKETS_MAX)
         return hg_err_set(err, EINVAL,
-                          "scheduler '%s': %" PRIu32 " packets, expected at most %" PRIu32, o->name,
+                          "scheduler '%s': %" PRIu32 " packets; expected at most %" PRIu32, o->name,
                           o->packet_n, HG_SCHED_PACKETS_MAX);
     if (o->packet_max_bytes > HG_FRAME_BYTES_MAX || o->overhead_bytes > UINT8_MAX)
         return hg_err_set(err, EINVAL,
                           "scheduler '%s': packets of up to %" PRIu32 " bytes and %" PRIu32
-                          " of overhead, expected at most %d and %d",
+                          " of overhead; expected at most %d and %d",
                           o->name, o->packet_max_bytes, o->overhead_bytes, HG_FRAME_BYTES_MAX,
                           UINT8_MAX);
     return 0;

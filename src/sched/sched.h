@@ -12,7 +12,7 @@
  * of "pipes" between the two. A shaper is a token bucket: what leaves in any time t is at most
  * rate * t + burst. Where no shaper holds a packet back, none waits.
  *
- * It schedules pointers with a length, of anything: owned packets (pkt/pool.h), usually. They are the
+ * It schedules pointers with a length, of anything: owned packets (pkt/own.h), usually. They are the
  * scheduler's between hg_sched_enqueue() and hg_sched_dequeue().
  *
  * All memory is taken at creation. A packet costs the same whatever the number of subports and queues: lists
@@ -66,9 +66,9 @@ struct hg_sched_options {
     uint32_t queue_n;          /* in each class; 1 */
     uint32_t packet_n;         /* that can wait in all; 1,024 */
     uint32_t packet_max_bytes; /* the longest packet; 1,518 */
-    uint32_t
-        overhead_bytes; /* added to each packet where bytes count: HG_SCHED_ETHERNET_OVERHEAD for
-                                  rates of the wire, as shapers, shares and limits then see it; 0 */
+    /* added to each packet where bytes count: HG_SCHED_ETHERNET_OVERHEAD for rates of the wire,
+     * as shapers, shares and limits then see it; 0 */
+    uint32_t overhead_bytes;
     uint32_t queue_packets; /* limit of each queue; 64 */
     uint32_t queue_bytes;   /* limit of each queue; 2^32 - 1 */
     struct hg_sched_shape port;

@@ -122,8 +122,8 @@ struct hg_sched {
     /* Thread. */
     alignas(HG_CACHE_LINE_BYTES) uint32_t free; /* node */
     struct round active;                        /* subports */
-    uint64_t
-        port_until; /* when the port's shaper lets the next packet go; 0: nothing waits for it */
+    /* when the port's shaper lets the next packet go; 0: nothing waits for it */
+    uint64_t port_until;
     struct bucket bucket;
     struct wheel wheel;
 

@@ -32,8 +32,8 @@ struct hg_acl {
     struct acl_region region[2]; /* one is in force, the other is the next */
     unsigned next;
     struct acl_region work;
-    uint32_t *
-        order; /* rules_max numbers each: all rules from the best to the worst, those of a family */
+    /* rules_max numbers each: all rules from the best to the worst, those of a family */
+    uint32_t *order;
     uint32_t *index;
 };
 
@@ -52,12 +52,12 @@ static int settle_options(struct hg_acl_options *settled, const struct hg_acl_op
     if (settled->rules_max == 0)
         settled->rules_max = RULES_DEFAULT;
     if (settled->rules_max > HG_ACL_RULES_MAX)
-        return hg_err_set(err, EINVAL, "rules_max %u is more than %u", settled->rules_max,
+        return hg_err_set(err, EINVAL, "rules_max %u; expected at most %u", settled->rules_max,
                           HG_ACL_RULES_MAX);
     if (settled->memory_bytes == 0)
         settled->memory_bytes = BYTES_MIN + settled->rules_max * BYTES_PER_RULE;
     if (settled->memory_bytes < BYTES_MIN || settled->memory_bytes > BYTES_MAX)
-        return hg_err_set(err, EINVAL, "memory_bytes %llu is not between %llu and %llu",
+        return hg_err_set(err, EINVAL, "memory_bytes %llu; expected %llu to %llu",
                           (unsigned long long)settled->memory_bytes, (unsigned long long)BYTES_MIN,
                           (unsigned long long)BYTES_MAX);
     settled->memory_bytes = hg_round_up(settled->memory_bytes, HG_CACHE_LINE_BYTES);
@@ -73,7 +73,7 @@ static uint64_t bytes_of(const struct hg_acl_options *settled)
            4 * settled->memory_bytes;
 }
 
-uint64_t hg_acl_arena_bytes(const struct hg_acl_options *options)
+uint64_t hg_acl_bytes(const struct hg_acl_options *options)
 {
     struct hg_acl_options settled;
 
@@ -200,7 +200,8 @@ int hg_acl_set(struct hg_acl *acl, const struct hg_acl_rule *rules, uint32_t n, 
     int rc;
 
     if (n > acl->rules_max)
-        return hg_err_set(err, E2BIG, "%u rules are more than rules_max, %u", n, acl->rules_max);
+        return hg_err_set(err, E2BIG, "%u rules; expected at most rules_max, %u", n,
+                          acl->rules_max);
     for (uint32_t i = 0; i < n; i++)
         if ((rc = hg_acl_check_rule(&rules[i], i, err)) < 0)
             return rc;

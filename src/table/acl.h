@@ -98,9 +98,9 @@ struct hg_acl_key6 {
 struct hg_acl_options {
     const char *name;   /* in the arena's account; NULL: "acl" */
     uint32_t rules_max; /* rules in a set; 0: 1024; at most HG_ACL_RULES_MAX */
-    uint64_t
-        memory_bytes; /* of the compiled form, two of which are kept, and as much again as both to
-                              compile in; 0: enough for usual sets of rules_max rules */
+    /* of the compiled form, two of which are kept, and as much again as both to compile in; 0:
+     * enough for usual sets of rules_max rules */
+    uint64_t memory_bytes;
 };
 
 struct hg_acl;
@@ -115,7 +115,7 @@ int hg_acl_new(struct hg_acl **acl, struct hg_arena *arena, const struct hg_acl_
 
 /* The bytes that hg_acl_new() takes from the arena under these options, alignment included; 0 where it would
  * refuse them. */
-uint64_t hg_acl_arena_bytes(const struct hg_acl_options *options);
+uint64_t hg_acl_bytes(const struct hg_acl_options *options);
 
 /*
  * Replaces all rules. Returns 0, or a negative errno with *err, which names the rule, and then the rules in

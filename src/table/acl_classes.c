@@ -18,7 +18,8 @@ bool hg_acl_scratch_take(struct acl_scratch *scratch, struct acl_region *region,
     return scratch->bits != NULL && scratch->base != NULL && scratch->use != NULL;
 }
 
-bool hg_acl_cond_is_any(struct acl_cond cond, bool is_range)
+/* Whether every number is allowed. */
+static bool is_any(struct acl_cond cond, bool is_range)
 {
     return is_range ? cond.a == 0 && cond.b == UINT16_MAX : cond.b == 0;
 }
@@ -50,7 +51,7 @@ bool hg_acl_uses_sort(struct acl_scratch *scratch, uint32_t n, bool is_range)
     bool any_condition = false;
 
     for (uint32_t i = 0; i < n; i++)
-        any_condition |= !hg_acl_cond_is_any(scratch->use[i].cond, is_range);
+        any_condition |= !is_any(scratch->use[i].cond, is_range);
     if (any_condition)
         qsort(scratch->use, n, sizeof(*scratch->use), compare_uses);
     return any_condition;
@@ -146,7 +147,7 @@ static void find_base(struct acl_scratch *scratch, uint32_t lines_n, uint32_t n,
 {
     memset(scratch->base, 0, lines_n * sizeof(*scratch->base));
     for (uint32_t i = 0; i < n; i++)
-        if (hg_acl_cond_is_any(scratch->use[i].cond, is_range))
+        if (is_any(scratch->use[i].cond, is_range))
             set_bit(scratch->base, scratch->use[i].position);
 }
 
@@ -157,7 +158,7 @@ static uint32_t list_conds(struct acl_scratch *scratch, uint32_t n, bool is_rang
 
     for (uint32_t i = 0, end; i < n; i = end) {
         end = next_cond(scratch->use, i, n);
-        if (!hg_acl_cond_is_any(scratch->use[i].cond, is_range))
+        if (!is_any(scratch->use[i].cond, is_range))
             scratch->touched[cond_n++] = i;
     }
     return cond_n;

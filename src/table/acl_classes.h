@@ -30,9 +30,6 @@ struct acl_scratch {
 bool hg_acl_scratch_take(struct acl_scratch *scratch, struct acl_region *region, uint32_t lines_n,
                          uint32_t rules_n);
 
-/* Whether every number is allowed. */
-bool hg_acl_cond_is_any(struct acl_cond cond, bool is_range);
-
 /* Sorts scratch->use[0 .. n) and returns whether any of them is a condition at all. */
 bool hg_acl_uses_sort(struct acl_scratch *scratch, uint32_t n, bool is_range);
 

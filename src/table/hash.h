@@ -35,10 +35,10 @@ struct hg_hash_options {
     const char *name;   /* for the arena's account; NULL: "hash" */
     uint32_t max;       /* keys, at least 1 */
     uint32_t key_bytes; /* 1 to HG_HASH_KEY_BYTES_MAX */
-    uint64_t
-        seed; /* 0: secret and random, for keys that a peer may choose; else as given, for tests */
-    bool
-        one_thread; /* readers and writer are the same thread: no grace periods, slots are reused at once */
+    /* 0: secret and random, for keys that a peer may choose; else as given, for tests */
+    uint64_t seed;
+    /* readers and writer are the same thread: no grace periods, slots are reused at once */
+    bool one_thread;
 };
 
 /**

@@ -43,8 +43,8 @@ struct table {
     uint8_t *group_depth;
     uint16_t *group_rule_n; /* routes longer than 24 bits */
     uint32_t group_max;
-    uint16_t
-        *idle; /* group_max numbers: free groups from the start, those that wait from the end */
+    /* group_max numbers: free groups from the start, those that wait from the end */
+    uint16_t *idle;
     uint32_t free_n;
     uint32_t wait_n;
     struct hg_lpm4_rules rules;
@@ -135,12 +135,12 @@ static int check_options(const struct hg_lpm4_options *options, struct hg_err *e
 {
     if (options->rules_max > HG_LPM4_RULES_MAX)
         return hg_err_set(err, EINVAL,
-                          "a routing table of %" PRIu32 " IPv4 routes: at most %d are possible",
+                          "a routing table of %" PRIu32 " IPv4 routes; expected at most %d",
                           options->rules_max, HG_LPM4_RULES_MAX);
     if (options->groups_max > HG_LPM4_GROUPS_MAX)
         return hg_err_set(err, EINVAL,
-                          "a routing table with %" PRIu32 " groups for routes longer than 24 bits: "
-                          "at most %d are possible",
+                          "a routing table with %" PRIu32 " groups for routes longer than 24 bits; "
+                          "expected at most %d",
                           options->groups_max, HG_LPM4_GROUPS_MAX);
     return 0;
 }

@@ -40,8 +40,8 @@ HG_API_BEGIN
 
 struct hg_lpm4_options {
     uint32_t rules_max; /* routes; 0: 1,048,576 */
-    uint32_t
-        groups_max; /* /24s that have routes longer than 24 bits; 0: as many as there can be, 49,152 */
+    /* /24s that have routes longer than 24 bits; 0: as many as there can be, 49,152 */
+    uint32_t groups_max;
 };
 
 /* The part of a table that readers see; the rest is lpm4.c's. Internal: use the functions. */

@@ -63,11 +63,11 @@ static int check_options(const struct hg_lpm6_options *options, struct hg_err *e
 {
     if (options->rules_max > HG_LPM6_RULES_MAX)
         return hg_err_set(err, EINVAL,
-                          "a routing table of %" PRIu32 " IPv6 routes: at most %d are possible",
+                          "a routing table of %" PRIu32 " IPv6 routes; expected at most %d",
                           options->rules_max, HG_LPM6_RULES_MAX);
     if (options->nodes_max >= HG_LPM6_NODES_MAX)
         return hg_err_set(err, EINVAL,
-                          "a routing table of %" PRIu32 " nodes: less than %d are possible",
+                          "a routing table of %" PRIu32 " nodes; expected less than %d",
                           options->nodes_max, HG_LPM6_NODES_MAX);
     return 0;
 }

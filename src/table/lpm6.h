@@ -36,8 +36,8 @@ HG_API_BEGIN
 
 struct hg_lpm6_options {
     uint32_t rules_max; /* routes; 0: 262,144 */
-    uint32_t
-        nodes_max; /* 0: rules_max. Twice the number of routes is always enough, a third to a tenth usual */
+    /* 0: rules_max. Twice the number of routes is always enough, a third to a tenth usual */
+    uint32_t nodes_max;
 };
 
 /* Bytes that hg_lpm6_new() takes of an arena: 32 to 64 for each rule, 188 for each node, 576 KiB. Any thread. */

@@ -103,6 +103,18 @@ def forwarder_says_what_is_wrong():
                            "from 60 to 9018\n"), done
 
 
+def says(expected, name, *arguments):
+    """That the example refuses those arguments with that sentence."""
+    done = subprocess.run([EXAMPLES / name, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected + "\n"), done
+
+
+def arguments_are_looked_at():
+    says("l3-forwarder: expected 0 or 6 words", "3-l3-forwarder", "loop", "loop")
+    says("rate-limiter: found 'fast'; expected Mbit/s, as in 100", "5-rate-limiter", "fast")
+    says("pcap-filter: can't parse filter expression: syntax error", "7-pcap-filter", "udp prt 53")
+
+
 def mac_swap_swaps():
     with directory() as path:
         frames = [ip4("10.0.0.2", "10.0.0.3", payload=bytes([i]) * (30 + 40 * i)) for i in range(30)]
@@ -202,7 +214,7 @@ def are_short():
 
 
 def main():
-    tests = [forwarder_loses_nothing, forwarder_says_what_is_wrong, mac_swap_swaps,
+    tests = [forwarder_loses_nothing, forwarder_says_what_is_wrong, arguments_are_looked_at, mac_swap_swaps,
              l3_forwarder_routes_and_speaks_arp, l3_forwarder_runs_alone, vhost_echo_sends_back,
              rate_limiter_limits, two_cores_lose_nothing, pcap_filter_agrees_with_tcpdump, are_short]
     failed = 0

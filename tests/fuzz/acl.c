@@ -31,7 +31,7 @@ static struct hg_acl *get_acl(void)
 {
     struct hg_acl_options options = {.rules_max = RULES_MAX};
     struct hg_arena_options of = {
-        .name = "fuzz", .bytes = hg_acl_arena_bytes(&options), .pages = HG_PAGES_4K};
+        .name = "fuzz", .bytes = hg_acl_bytes(&options), .pages = HG_PAGES_4K};
     static struct hg_arena *arena; /* for all inputs */
     static struct hg_acl *acl;
 

@@ -306,7 +306,9 @@ static void get_status(const struct hg_port *port, struct hg_port_status *status
     if (failed != 0) {
         snprintf(status->state, sizeof(status->state), "broken");
         snprintf(status->text, sizeof(status->text), "cannot write: %s", strerror(failed));
-    } else if (status->ended && cp->capture.frame_n != 0) {
+    } else if (!atomic_load_explicit(&cp->rxq.running, memory_order_relaxed)) {
+        snprintf(status->text, sizeof(status->text), "up: writes what is sent to it");
+    } else if (status->ended) {
         snprintf(status->state, sizeof(status->state), "ended");
         snprintf(status->text, sizeof(status->text), "ended: its %" PRIu64 " frames are received",
                  cp->capture.frame_n);

@@ -242,6 +242,22 @@ static void ordinary_pages_have_no_physical_addresses_to_rely_on(void **state)
                                   "system may move ordinary ones");
 }
 
+static void refuses_pages_of_no_kind_and_names_the_nameless(void **state)
+{
+    struct hg_arena_options options = {.bytes = MIB, .pages = (enum hg_pages)(HG_PAGES_4K + 1)};
+    struct hg_arena *arena;
+    struct hg_err err;
+
+    (void)state;
+    assert_int_equal(hg_arena_new(&arena, &options, &err), -EINVAL);
+    assert_string_equal(err.text,
+                        "memory 'unnamed': pages of kind 4; expected one of enum hg_pages");
+    options.pages = HG_PAGES_4K;
+    assert_int_equal(hg_arena_new(&arena, &options, &err), 0);
+    assert_string_equal(hg_arena_info(arena).name, "unnamed");
+    hg_arena_free(arena);
+}
+
 static struct hg_arena *new_physical(unsigned pages_n, struct hg_err *err, int *rc)
 {
     struct hg_arena_options options = {.name = "dma", .iova = HG_IOVA_PHYSICAL};
@@ -335,6 +351,7 @@ int main(void)
         cmocka_unit_test(threads_may_create_arenas_while_mappers_come_and_go),
         cmocka_unit_test(a_virtual_iova_is_the_address),
         cmocka_unit_test(ordinary_pages_have_no_physical_addresses_to_rely_on),
+        cmocka_unit_test(refuses_pages_of_no_kind_and_names_the_nameless),
         cmocka_unit_test(physical_iovas_are_contiguous_as_far_as_they_say),
         cmocka_unit_test(without_privilege_the_error_says_what_is_missing),
     };

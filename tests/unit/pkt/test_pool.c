@@ -291,10 +291,23 @@ static void refuses_what_cannot_be(void **state)
     assert_int_equal(errno_of_new(2048, 0, 0, &err), -EINVAL);
     assert_int_equal(errno_of_new(UINT32_MAX, 1, 0, &err), -EINVAL);
     assert_int_equal(errno_of_new(2048, 1, HG_POOL_CACHE_N_MAX + 1, &err), -EINVAL);
-    assert_string_equal(err.text, "pool 'wrong': caches of 513 objects, expected at most 512");
+    assert_string_equal(err.text, "pool 'wrong': caches of 513 objects; expected at most 512");
     assert_int_equal(errno_of_new(2048, 1 << 30, 0, &err), -ENOMEM);
     assert_non_null(
         strstr(err.text, "pool 'wrong': 2276332666880 bytes are needed, memory 'test'"));
+}
+
+static void what_has_no_name_gets_one(void **state)
+{
+    const struct hg_pool_options nameless = {.object_bytes = 64, .n = 8};
+
+    assert_int_equal(new_memory(state), 0);
+    assert_int_equal(hg_pool_new(&pool, arena, &nameless, NULL), 0);
+    assert_int_equal(hg_pool_cache_new(&cache, pool, NULL, NULL), 0);
+    assert_string_equal(hg_pool_info(pool).name, "pool");
+    hg_pool_cache_free(cache);
+    hg_pool_free(pool);
+    hg_arena_free(arena);
 }
 
 /* What the log says while `act` is done. */
@@ -480,6 +493,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_POOL(objects_are_aligned_distinct_and_all_there),
         cmocka_unit_test(neighbours_share_no_set),
+        cmocka_unit_test(what_has_no_name_gets_one),
         WITH_POOL(takes_all_or_nothing),
         WITH_POOL(any_calls_keep_the_books),
         WITH_POOL(what_was_used_last_is_used_next),

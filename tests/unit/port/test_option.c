@@ -90,7 +90,7 @@ static void refuses_by_sentence(void **state)
     says("plane", "there is no port type 'plane'; expected one of plain, choosy");
     says("plain:a=1", "unknown key 'a' in a port of type plain; expected none");
     says("plain:", "found '' in a port of type plain; expected KEY=VALUE");
-    says("choosy", "port 'choosy' has no socket; a port of type choosy needs one");
+    says("choosy", "it has no socket; a port of type choosy needs one");
     says("choosy:socket", "found 'socket' in a port of type choosy; expected KEY=VALUE");
     says("choosy:size=1",
          "unknown key 'size' in a port of type choosy; expected one of socket, queues, mode");

@@ -22,7 +22,7 @@ static int begin(void **state)
 {
     struct hg_acl_options options = {.rules_max = RULES_MAX, .memory_bytes = UINT64_C(48) << 20};
     struct hg_arena_options of = {
-        .name = "test", .bytes = hg_acl_arena_bytes(&options), .pages = HG_PAGES_4K};
+        .name = "test", .bytes = hg_acl_bytes(&options), .pages = HG_PAGES_4K};
 
     (void)state;
     return hg_arena_new(&arena, &of, NULL) < 0 || hg_acl_new(&acl, arena, &options, NULL) < 0;
@@ -117,6 +117,22 @@ static void each_field_counts(void **state)
     assert_int_equal(look_up4(key), HG_ACL_NONE);
 }
 
+static void a_prefix_drops_what_is_behind_it(void **state)
+{
+    const uint8_t all[16] = {255, 255, 255, 255, 255, 255, 255, 255,
+                             255, 255, 255, 255, 255, 255, 255, 255};
+    const struct hg_acl_addr four = hg_acl_prefix4(0xc00002ff, 25);
+    const struct hg_acl_addr six = hg_acl_prefix6(all, 43);
+    const struct hg_acl_addr whole = hg_acl_prefix6(all, 200);
+
+    (void)state;
+    assert_memory_equal(four.bytes, ((const uint8_t[]){192, 0, 2, 128}), 4);
+    assert_memory_equal(four.mask, ((const uint8_t[]){255, 255, 255, 128}), 4);
+    assert_memory_equal(six.bytes, ((const uint8_t[16]){255, 255, 255, 255, 255, 224}), 16);
+    assert_memory_equal(six.mask, six.bytes, 16);
+    assert_memory_equal(whole.mask, all, 16);
+}
+
 static void the_highest_priority_wins_then_the_first(void **state)
 {
     struct hg_acl_rule rules[4];
@@ -196,7 +212,7 @@ static void refuses_sizes_that_cannot_be(void **state)
 
     (void)state;
     assert_int_equal(hg_acl_new(&other, arena, &options, &err), -EINVAL);
-    assert_int_equal(hg_acl_arena_bytes(&options), 0);
+    assert_int_equal(hg_acl_bytes(&options), 0);
     options = (struct hg_acl_options){.memory_bytes = 4096};
     assert_int_equal(hg_acl_new(&other, arena, &options, &err), -EINVAL);
     options = (struct hg_acl_options){.memory_bytes = UINT64_MAX};
@@ -220,7 +236,7 @@ static void a_hostile_set_is_refused_or_right(void **state)
 {
     struct hg_acl_options options = {.rules_max = HG_ACL_RULES_MAX};
     struct hg_arena_options of = {
-        .name = "test", .bytes = hg_acl_arena_bytes(&options), .pages = HG_PAGES_4K};
+        .name = "test", .bytes = hg_acl_bytes(&options), .pages = HG_PAGES_4K};
     struct hg_acl_rule *rules = calloc(HG_ACL_RULES_MAX, sizeof(*rules));
     uint64_t seed = 5;
     struct source source = {next_random, &seed};
@@ -370,6 +386,7 @@ int main(void)
         cmocka_unit_test(matches_nothing_without_rules),
         cmocka_unit_test(a_rule_without_conditions_matches_everything),
         cmocka_unit_test(each_field_counts),
+        cmocka_unit_test(a_prefix_drops_what_is_behind_it),
         cmocka_unit_test(the_highest_priority_wins_then_the_first),
         cmocka_unit_test(refuses_rules_that_say_nothing_sensible),
         cmocka_unit_test(refuses_more_rules_than_it_has_room_for),

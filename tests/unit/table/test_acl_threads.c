@@ -72,7 +72,7 @@ static void no_burst_sees_two_sets(void **state)
 {
     struct hg_acl_options options = {.rules_max = RULES_N, .memory_bytes = UINT64_C(16) << 20};
     struct hg_arena_options of = {
-        .name = "test", .bytes = hg_acl_arena_bytes(&options), .pages = HG_PAGES_4K};
+        .name = "test", .bytes = hg_acl_bytes(&options), .pages = HG_PAGES_4K};
     pthread_t thread[READERS_N];
     struct hg_arena *arena;
 

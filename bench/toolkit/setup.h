@@ -1,6 +1,6 @@
-/* What the benchmarks of routing share: their options, and a table with the routes of lpm_routes.h. */
-#ifndef HG_BENCH_TOOLKIT_LPM_SETUP_H
-#define HG_BENCH_TOOLKIT_LPM_SETUP_H
+/* What the toolkit's benchmarks share: their options, staying on a CPU, an arena. */
+#ifndef HG_BENCH_TOOLKIT_SETUP_H
+#define HG_BENCH_TOOLKIT_SETUP_H
 
 #include <sched.h>
 #include <stdbool.h>
