@@ -142,7 +142,8 @@ static void rank_rules(struct hg_acl *acl, const struct hg_acl_rule *rules, uint
 }
 
 static int compile_family(struct hg_acl *acl, struct snapshot *snapshot, uint8_t family,
-                          const struct hg_acl_rule *rules, uint32_t n, struct hg_err *err)
+                          const struct hg_acl_rule *rules, uint32_t n, uint64_t merge_end,
+                          struct hg_err *err)
 {
     bool is_ip4 = family == HG_ACL_IP4;
     uint32_t family_n = 0;
@@ -155,12 +156,47 @@ static int compile_family(struct hg_acl *acl, struct snapshot *snapshot, uint8_t
     }
     return hg_acl_compile(&snapshot->set[is_ip4 ? 0 : 1],
                           is_ip4 ? &hg_acl_layout4 : &hg_acl_layout6, rules, acl->index, family_n,
-                          &acl->region[acl->next], &acl->work, err);
+                          &acl->region[acl->next], merge_end, &acl->work, err);
+}
+
+/* Compiles the ranked rules into the region that is the next, merges before `merge_end` of it. */
+static int compile(struct hg_acl *acl, struct snapshot **into, const struct hg_acl_rule *rules,
+                   uint32_t n, uint64_t merge_end, struct hg_err *err)
+{
+    struct acl_region *region = &acl->region[acl->next];
+    struct snapshot *snapshot;
+    int rc;
+
+    region->used = 0;
+    *into = snapshot = hg_acl_take(region, sizeof(*snapshot));
+    memset(snapshot, 0, sizeof(*snapshot));
+    if ((rc = compile_family(acl, snapshot, HG_ACL_IP4, rules, n, merge_end, err)) < 0 ||
+        (rc = compile_family(acl, snapshot, HG_ACL_IP6, rules, n, merge_end, err)) < 0)
+        return rc;
+    snapshot->rules_n = n;
+    snapshot->used_bytes = region->used;
+    return 0;
+}
+
+/* Merges make lookups shorter and take what memory they find. Where too little is left then for
+ * what has to be, they get half of it, and at last none. */
+static int compile_to_fit(struct hg_acl *acl, struct snapshot **into,
+                          const struct hg_acl_rule *rules, uint32_t n, struct hg_err *err)
+{
+    const uint64_t merge_end[] = {acl->memory_bytes, acl->memory_bytes / 2, 0};
+    struct hg_err why = {.text = ""};
+    int rc = -ENOSPC;
+    bool again = true;
+
+    for (unsigned i = 0; i < HG_ARRAY_N(merge_end) && again; i++) {
+        rc = compile(acl, into, rules, n, merge_end[i], &why);
+        again = rc == -ENOSPC && (*into)->set[0].merges_n + (*into)->set[1].merges_n > 0;
+    }
+    return rc < 0 ? hg_err_set(err, -rc, "%s", why.text) : 0;
 }
 
 int hg_acl_set(struct hg_acl *acl, const struct hg_acl_rule *rules, uint32_t n, struct hg_err *err)
 {
-    struct acl_region *region = &acl->region[acl->next];
     struct snapshot *snapshot;
     int rc;
 
@@ -171,13 +207,8 @@ int hg_acl_set(struct hg_acl *acl, const struct hg_acl_rule *rules, uint32_t n, 
         if ((rc = hg_acl_check_rule(&rules[i], i, err)) < 0)
             return rc;
     rank_rules(acl, rules, n);
-    region->used = 0;
-    snapshot = hg_acl_take(region, sizeof(*snapshot));
-    if ((rc = compile_family(acl, snapshot, HG_ACL_IP4, rules, n, err)) < 0 ||
-        (rc = compile_family(acl, snapshot, HG_ACL_IP6, rules, n, err)) < 0)
+    if ((rc = compile_to_fit(acl, &snapshot, rules, n, err)) < 0)
         return rc;
-    snapshot->rules_n = n;
-    snapshot->used_bytes = region->used;
     /* Pairs with the acquire in look_up(). */
     hg_qsbr_publish(&acl->current, snapshot);
     hg_qsbr_wait(); /* nobody reads the other one any more: it is the next */

@@ -25,6 +25,7 @@ struct compilation {
     const uint32_t *index; /* from the best rule to the worst */
     uint32_t n;
     struct acl_region *out;
+    uint64_t merge_end; /* of out: how far merges may fill it */
     struct acl_work work;
     struct acl_scratch scratch;
     uint32_t *position; /* by rank: of the rule */
@@ -176,7 +177,8 @@ static bool merge(struct compilation *c, unsigned a, unsigned b)
     struct acl_rows both = {NULL, 0, 0};
     uint16_t *table = hg_acl_take(c->out, cells * sizeof(*table) + ACL_TABLE_PAD);
 
-    if (table == NULL || !fill_merge(c, table, &c->open[a].rows, &c->open[b].rows, &both)) {
+    if (table == NULL || c->out->used > c->merge_end ||
+        !fill_merge(c, table, &c->open[a].rows, &c->open[b].rows, &both)) {
         *c->out = out_before;
         *c->work.region = work_before;
         return false;
@@ -315,10 +317,16 @@ static bool compile(struct compilation *c, struct acl_region *work_region)
 
 int hg_acl_compile(struct acl_set *set, const struct acl_layout *layout,
                    const struct hg_acl_rule *rules, const uint32_t *index, uint32_t n,
-                   struct acl_region *out, struct acl_region *work, struct hg_err *err)
+                   struct acl_region *out, uint64_t merge_end, struct acl_region *work,
+                   struct hg_err *err)
 {
-    struct compilation c = {
-        .set = set, .layout = layout, .rules = rules, .index = index, .n = n, .out = out};
+    struct compilation c = {.set = set,
+                            .layout = layout,
+                            .rules = rules,
+                            .index = index,
+                            .n = n,
+                            .out = out,
+                            .merge_end = merge_end};
     struct acl_region work_before = *work;
     bool ok;
 

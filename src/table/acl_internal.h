@@ -163,10 +163,12 @@ int hg_acl_check_rule(const struct hg_acl_rule *rule, uint32_t number, struct hg
 
 /*
  * Compiles the n rules `rules[index[i]]`, given from the best to the worst, into *set, whose tables
- * come from `out`; `work` is scratch memory and left as it was. Returns 0, or -ENOSPC with *err.
+ * come from `out`, those of merges from the bytes before `merge_end`; `work` is scratch memory and
+ * left as it was. Returns 0, or -ENOSPC with *err.
  */
 int hg_acl_compile(struct acl_set *set, const struct acl_layout *layout,
                    const struct hg_acl_rule *rules, const uint32_t *index, uint32_t n,
-                   struct acl_region *out, struct acl_region *work, struct hg_err *err);
+                   struct acl_region *out, uint64_t merge_end, struct acl_region *work,
+                   struct hg_err *err);
 
 #endif

@@ -270,6 +270,48 @@ static void a_hostile_set_is_refused_or_right(void **state)
     free(rules);
 }
 
+/* Sets between those whose merges all fit and those that are too large to merge: hosts, in the
+ * memory of the default. */
+static void usual_sets_fit_into_the_default_memory(void **state)
+{
+    enum { HOSTS_MAX = 1000 };
+    struct hg_acl_options options = {.rules_max = HOSTS_MAX};
+    struct hg_arena_options of = {
+        .name = "test", .bytes = hg_acl_bytes(&options), .pages = HG_PAGES_4K};
+    static struct hg_acl_rule rules[HOSTS_MAX];
+    static struct hg_acl_key6 keys[HOSTS_MAX];
+    static uint32_t data[HOSTS_MAX];
+    uint64_t seed = 7;
+    struct source source = {next_random, &seed};
+    struct hg_err err = {""};
+    struct hg_arena *own;
+    struct hg_acl *hosts;
+
+    (void)state;
+    assert_int_equal(hg_arena_new(&own, &of, NULL), 0);
+    assert_int_equal(hg_acl_new(&hosts, own, &options, NULL), 0);
+    for (uint32_t i = 0; i < HOSTS_MAX; i++) {
+        for (unsigned k = 0; k < 16; k++) {
+            keys[i].src[k] = draw(&source);
+            keys[i].dst[k] = draw(&source);
+        }
+        keys[i].dst_port = draw16(&source);
+        rules[i] = hg_acl_rule_any(HG_ACL_IP6);
+        rules[i].src = hg_acl_prefix6(keys[i].src, 128);
+        rules[i].dst = hg_acl_prefix6(keys[i].dst, 128);
+        rules[i].dst_port.first = rules[i].dst_port.last = keys[i].dst_port;
+        rules[i].data = i;
+    }
+    for (uint32_t n = 600; n <= HOSTS_MAX; n += 100) {
+        hg_acl_set(hosts, rules, n, &err);
+        assert_string_equal(err.text, "");
+        hg_acl_lookup6(hosts, keys, data, HOSTS_MAX);
+        for (uint32_t i = 0; i < HOSTS_MAX; i++)
+            assert_int_equal(data[i], i < n ? i : HG_ACL_NONE);
+    }
+    hg_arena_free(own);
+}
+
 /* Looks up random keys, half of them aimed at a rule, in bursts of changing size, in every way
  * there is. */
 static void compare_with_model(const struct hg_acl_rule *rules, uint32_t n, struct source *source)
@@ -353,6 +395,7 @@ int main(void)
         cmocka_unit_test(refuses_more_rules_than_it_has_room_for),
         cmocka_unit_test(refuses_sizes_that_cannot_be),
         cmocka_unit_test(a_hostile_set_is_refused_or_right),
+        cmocka_unit_test(usual_sets_fit_into_the_default_memory),
         cmocka_unit_test(answers_as_a_linear_search_does),
         cmocka_unit_test(says_what_the_rules_cost),
     };
