@@ -27,7 +27,7 @@ uint64_t rte_get_tsc_hz(void)
             return 0; /* EAL is not ready */
         if (text)
             shorter = strtoull(text, NULL, 10);
-        printf("tsc_hz %" PRIu64 "\n", hz);
+        fprintf(stderr, "tsc_hz %" PRIu64 "\n", hz);
     }
     return hz / shorter;
 }
