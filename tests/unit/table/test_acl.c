@@ -275,7 +275,7 @@ static void usual_sets_fit_into_the_default_memory(void **state)
     enum { HOSTS_MAX = 1000 };
     struct hg_acl_options options = {.rules_max = HOSTS_MAX};
     struct hg_arena_options of = {
-        .name = "test", .bytes = hg_acl_arena_bytes(&options), .pages = HG_PAGES_4K};
+        .name = "test", .bytes = hg_acl_bytes(&options), .pages = HG_PAGES_4K};
     static struct hg_acl_rule rules[HOSTS_MAX];
     static struct hg_acl_key6 keys[HOSTS_MAX];
     static uint32_t data[HOSTS_MAX];
