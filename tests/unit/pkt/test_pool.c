@@ -239,21 +239,6 @@ static void a_cache_rarely_sees_the_reserve(void **state)
     assert_int_equal(stats.spill_n, 0);
 }
 
-/* What another thread may see in the middle of a take: the refill is counted, the objects are not. */
-static void nobody_has_given_less_than_nothing(void **state)
-{
-    void *objects[32];
-    uint64_t take_n;
-
-    (void)state;
-    assert_true(hg_pool_take(cache, objects, 32));
-    take_n = atomic_exchange(&cache->take_n, 0);
-    assert_int_equal(hg_pool_cache_stats(cache).give_n, 0);
-    atomic_store(&cache->take_n, take_n);
-    hg_pool_put(cache, objects, 32);
-    assert_int_equal(hg_pool_cache_stats(cache).give_n, 32);
-}
-
 static void a_freed_cache_gives_its_objects_back(void **state)
 {
     struct hg_pool_cache *other;
@@ -484,7 +469,6 @@ int main(void)
         WITH_POOL(any_calls_keep_the_books),
         WITH_POOL(what_was_used_last_is_used_next),
         WITH_POOL(a_cache_rarely_sees_the_reserve),
-        WITH_POOL(nobody_has_given_less_than_nothing),
         WITH_POOL(a_freed_cache_gives_its_objects_back),
         WITH_POOL(refuses_what_cannot_be),
         cmocka_unit_test(names_who_has_not_given_back),

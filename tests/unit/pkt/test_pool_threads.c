@@ -200,11 +200,34 @@ static void threads_come_and_go(void **state)
     hg_arena_free(arena);
 }
 
+/* What another thread may see in the middle of a take: the refill is counted, the objects are not. */
+static void nobody_has_given_less_than_nothing(void **state)
+{
+    struct hg_pool_cache *cache;
+    struct hg_arena *arena;
+    void *objects[32];
+    uint64_t take_n;
+
+    (void)state;
+    new_pool(&arena, 0);
+    assert_int_equal(hg_pool_cache_new(&cache, pool, "user", NULL), 0);
+    assert_true(hg_pool_take(cache, objects, 32));
+    take_n = atomic_exchange(&cache->take_n, 0);
+    assert_int_equal(hg_pool_cache_stats(cache).give_n, 0);
+    atomic_store(&cache->take_n, take_n);
+    hg_pool_put(cache, objects, 32);
+    assert_int_equal(hg_pool_cache_stats(cache).give_n, 32);
+    hg_pool_cache_free(cache);
+    hg_pool_free(pool);
+    hg_arena_free(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_share_a_pool),
         cmocka_unit_test(threads_come_and_go),
+        cmocka_unit_test(nobody_has_given_less_than_nothing),
     };
 
     return cmocka_run_group_tests_name("pkt/pool_threads", tests, NULL, NULL);
