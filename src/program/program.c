@@ -19,7 +19,9 @@
 #include "program/state.h"
 
 enum {
-    HANDOFF_N = 1024, /* packets, where the options do not say */
+    HANDOFF_N = 1024,             /* packets, where the options do not say */
+    HANDOFF_MIN = 4 * HG_BURST_N, /* less and both ends wait for each other, burst by burst */
+    HANDOFF_MAX = 65536,          /* so that all of them together are below 2^32 */
     /* Without work before a worker sleeps: about what a sleep and a wake-up cost, so that waiting
      * never costs more than twice the cheaper of the two. */
     IDLE_US = 50,
@@ -146,11 +148,12 @@ int hg_program_new(struct hg_program **into, const struct hg_program_options *op
     program->stop_fd = -1;
     if (options->handoff_n == 0)
         program->options.handoff_n = HANDOFF_N;
-    else if (options->handoff_n < 2 * HG_BURST_N || !hg_is_power_of_two(options->handoff_n)) {
+    else if (options->handoff_n < HANDOFF_MIN || options->handoff_n > HANDOFF_MAX ||
+             !hg_is_power_of_two(options->handoff_n)) {
         free(program);
         return hg_err_set(err, EINVAL,
-                          "a handoff of %u packets; expected a power of two from %d on",
-                          options->handoff_n, 2 * HG_BURST_N);
+                          "a handoff of %u packets; expected a power of two from %d to %d",
+                          options->handoff_n, HANDOFF_MIN, HANDOFF_MAX);
     }
     rc = open_loop(program, err);
     if (rc == 0)

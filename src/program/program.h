@@ -67,7 +67,8 @@ struct hg_program_options {
     uint64_t run_ns;    /* that hg_program_run() takes; 0: no limit */
     uint64_t packets;   /* received, by all pipes, that end hg_program_run() within some
                            milliseconds; 0: no limit */
-    uint32_t handoff_n; /* packets that fit into each handoff, a power of two; 0: 1024 */
+    uint32_t handoff_n; /* packets that fit into each handoff, a power of two
+                           from 128 to 65,536; 0: 1024 */
 };
 
 struct hg_program;

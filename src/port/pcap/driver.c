@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/quote.h"
 #include "base/shm.h"
 #include "port/alarm.h"
@@ -238,8 +239,12 @@ static void close_port(struct hg_port *port)
 {
     struct capture_port *cp = port->driver_data;
 
-    if (cp->file != NULL)
+    if (cp->file != NULL) {
+        if (pcap_dump_flush(cp->file) != 0)
+            hg_log(HG_LOG_ERROR, port->name, "the end of the written file is lost: %s",
+                   strerror(errno));
         pcap_dump_close(cp->file);
+    }
     if (cp->format != NULL)
         pcap_close(cp->format);
     if (cp->rxq.fd >= 0)

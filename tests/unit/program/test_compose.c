@@ -386,7 +386,7 @@ static void refuses_bad_options(void **state)
     refuses_options(&(struct hg_program_options){.workers_n = 65},
                     "too many workers; expected at most 64");
     refuses_options(&(struct hg_program_options){.handoff_n = 100},
-                    "a handoff of 100 packets; expected a power of two from 64 on");
+                    "a handoff of 100 packets; expected a power of two from 128 to 65536");
 }
 
 /* hg_program_args() of a command line. */

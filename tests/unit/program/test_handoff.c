@@ -56,7 +56,7 @@ static unsigned count(void *ctx, struct hg_pkt **pkts, unsigned n)
 
 static void across_two_workers(void **state)
 {
-    struct hg_program *program = begin(2, 64, 0);
+    struct hg_program *program = begin(2, 128, 0);
     unsigned before = 0, behind = 0;
     struct hg_stage_stats stats;
     struct hg_pipe *pipe;
