@@ -29,7 +29,7 @@ int main(int argc, char **argv)
 {
     struct hg_program_options options = {0};
     struct hg_program *program = NULL;
-    struct bpf_program code;
+    struct bpf_program code = {0};
     struct hg_pipe *pipe;
     struct hg_err err;
     pcap_t *pcap = pcap_open_dead(DLT_EN10MB, HG_FRAME_BYTES_MAX);
@@ -40,6 +40,8 @@ int main(int argc, char **argv)
         rc = hg_err_set(&err, EINVAL, "%s", pcap_geterr(pcap));
     if (rc < 0 || hg_program_new(&program, &options, &err) < 0) {
         fprintf(stderr, "pcap-filter: %s\n", err.text);
+        pcap_freecode(&code);
+        pcap_close(pcap);
         return 2;
     }
 

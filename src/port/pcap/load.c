@@ -33,6 +33,7 @@ struct loading {
     uint64_t byte_room;
     uint64_t frame_room;
     uint64_t first_ns;
+    uint64_t last_ns; /* of the last frame, counted from there */
 };
 
 /* Seconds and a fraction that may be nonsense: times count modulo 2^64 and never go back. */
@@ -40,12 +41,13 @@ static uint64_t time_of(struct loading *l, const struct pcap_pkthdr *header)
 {
     const struct hg_capture *c = l->capture;
     uint64_t now_ns = (uint64_t)header->ts.tv_sec * HG_NS_PER_S + (uint64_t)header->ts.tv_usec;
-    uint64_t before_ns = c->frame_n != 0 ? c->frame[c->frame_n - 1].at_ns : 0;
 
     if (c->frame_n == 0)
         l->first_ns = now_ns;
     now_ns -= l->first_ns;
-    return now_ns < before_ns || now_ns > INT64_MAX ? before_ns : now_ns;
+    if (now_ns >= l->last_ns && now_ns <= INT64_MAX)
+        l->last_ns = now_ns;
+    return l->last_ns;
 }
 
 static int add(struct loading *l, const struct pcap_pkthdr *header, const uint8_t *bytes,
