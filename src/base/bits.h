@@ -49,6 +49,15 @@ static inline uint64_t hg_round_up(uint64_t n, uint64_t unit)
     return (n + unit - 1) & ~(unit - 1);
 }
 
+/* A bijection whose output bits all depend on all input bits: the finaliser of splitmix64 (Steele,
+ * Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). */
+static inline uint64_t hg_mix64(uint64_t x)
+{
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
 static inline uint32_t hg_min_u32(uint32_t a, uint32_t b)
 {
     return a < b ? a : b;

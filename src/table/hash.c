@@ -64,11 +64,8 @@ static int draw_secrets(struct hg_hash *hash, uint64_t seed)
     if (seed == 0)
         return getrandom(hash->secret, sizeof(hash->secret), 0) == sizeof(hash->secret) ? 0 : -EIO;
     for (unsigned i = 0; i < HG_HASH_SECRET_N; i++) {
-        uint64_t mixed = seed += UINT64_C(0x9e3779b97f4a7c15);
-
-        mixed = (mixed ^ mixed >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-        mixed = (mixed ^ mixed >> 27) * UINT64_C(0x94d049bb133111eb);
-        hash->secret[i] = mixed ^ mixed >> 31;
+        seed += UINT64_C(0x9e3779b97f4a7c15);
+        hash->secret[i] = hg_mix64(seed);
     }
     return 0;
 }

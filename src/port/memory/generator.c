@@ -114,15 +114,6 @@ struct generator {
     struct lane *lane;
 };
 
-/* A bijection whose output bits all depend on all input bits: the finaliser of splitmix64 (Steele,
- * Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). */
-static inline uint64_t mix(uint64_t x)
-{
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
 /* How many of HG_BURST_N frames are due now. */
 static unsigned due(struct lane *lane)
 {
@@ -148,7 +139,7 @@ static unsigned due(struct lane *lane)
 static inline void make(uint8_t *head, const uint8_t *line, const struct model *model,
                         uint64_t flow, uint64_t number)
 {
-    uint32_t dst = __builtin_bswap32(model->dst | ((uint32_t)mix(flow + 1) & model->dst_mask));
+    uint32_t dst = __builtin_bswap32(model->dst | ((uint32_t)hg_mix64(flow + 1) & model->dst_mask));
     uint64_t dst_and_ports = dst | flow << 32;
     uint32_t sum = model->sum + (dst & 0xffff) + (dst >> 16);
     uint16_t csum;
