@@ -7,12 +7,7 @@
 #include "base/log.h"
 #include "ctl/switch_state.h"
 
-enum {
-    TICK_S = 1,
-    /* How long a worker polls in vain before it sleeps: about what a sleep and a wake-up cost, so
-     * that waiting never costs more than twice the cheaper of the two. */
-    IDLE_US = 50,
-};
+enum { TICK_S = 1 };
 
 /* --- queues and workers ---------------------------------------------------------------------- */
 
@@ -164,7 +159,7 @@ int hg_switch_add_bridge(struct hg_switch *sw, const struct hg_config_bridge *br
 static int start_worker(struct hg_switch *sw, int cpu, bool sleep, struct hg_err *err)
 {
     const struct hg_worker_options options = {
-        .cpu = cpu, .sleep = sleep, .idle_ns = IDLE_US * HG_NS_PER_US};
+        .cpu = cpu, .sleep = sleep, .idle_ns = HG_WORKER_IDLE_US * HG_NS_PER_US};
     struct switch_slot *slot = &sw->worker[sw->worker_n];
     int rc;
 

@@ -22,9 +22,6 @@ enum {
     HANDOFF_N = 1024,             /* packets, where the options do not say */
     HANDOFF_MIN = 4 * HG_BURST_N, /* less and both ends wait for each other, burst by burst */
     HANDOFF_MAX = 65536,          /* so that all of them together are below 2^32 */
-    /* Without work before a worker sleeps: about what a sleep and a wake-up cost, so that waiting
-     * never costs more than twice the cheaper of the two. */
-    IDLE_US = 50,
     CPU_MAX = 1 << 16,
 };
 
@@ -45,7 +42,7 @@ void program_fail(struct hg_program *program, int errno_value, const char *fmt, 
 static int add_worker(struct hg_program *program, int cpu, struct hg_err *err)
 {
     const struct hg_worker_options options = {
-        .cpu = cpu, .sleep = !program->options.poll, .idle_ns = IDLE_US * HG_NS_PER_US};
+        .cpu = cpu, .sleep = !program->options.poll, .idle_ns = HG_WORKER_IDLE_US * HG_NS_PER_US};
     struct slot *slot = &program->slot[program->slot_n];
     int rc;
 

@@ -57,6 +57,12 @@ struct hg_worker_stats {
     struct hg_count wakeups_in_vain; /* a signal without work behind it */
 };
 
+enum {
+    /* A good hg_worker_options.idle_ns, in microseconds: about what a sleep and a wake-up cost, so
+     * that waiting never costs more than twice the cheaper of the two. */
+    HG_WORKER_IDLE_US = 50,
+};
+
 struct hg_worker_options {
     int cpu;          /* to pin to; -1: do not pin */
     bool sleep;       /* idle: adaptive; false polls for ever */
