@@ -15,6 +15,8 @@ HG_API_BEGIN
 enum {
     HG_OWN_BUF_MIN = 1536, /* bytes of the pool's objects at least, so that the list of the longest
                               frame's pieces fits into the first */
+    HG_OWN_BUF_BYTES = 35 * HG_CACHE_LINE_BYTES, /* where a frame of full size fits into one, beside
+                                                    what describes it */
 };
 
 /*

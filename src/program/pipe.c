@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "base/shm.h"
 #include "flow/parse.h"
 #include "program/state.h"
 
@@ -41,6 +42,19 @@ static unsigned transmit_by_packet(struct hg_program *program, struct hg_pkt **p
     return sent;
 }
 
+/* Hands copies of the packets over. Returns for how many there were buffers, if there was room. */
+static unsigned hand_over(struct leg *leg, struct hg_pkt *const *pkts, unsigned n)
+{
+    struct hg_owned *owned[HG_BURST_N];
+    unsigned made = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        owned[made] = hg_pkt_own(leg->slot->cache, pkts[i]);
+        made += owned[made] != NULL;
+    }
+    return hg_handoff_put(leg->out, leg->slot->cache, owned, made);
+}
+
 /* Stages, then the end. */
 static void carry(struct leg *leg, struct hg_pkt **pkts, unsigned n)
 {
@@ -56,7 +70,7 @@ static void carry(struct leg *leg, struct hg_pkt **pkts, unsigned n)
     if (n == 0)
         return;
     if (leg->out != NULL)
-        kept = handoff_put(leg->out, leg->slot->cache, pkts, n);
+        kept = hand_over(leg, pkts, n);
     else if (leg->to != NULL)
         hg_port_tx(leg->to, pkts, n);
     else
@@ -83,7 +97,7 @@ static unsigned poll_port(struct hg_poller *poller)
     struct hg_pkt *pkts[HG_BURST_N];
     unsigned n;
 
-    if (leg->out != NULL && !handoff_has_room(leg->out))
+    if (leg->out != NULL && !hg_handoff_has_room(leg->out))
         return 0;
     n = leg->rxq->rx(leg->rxq, burst);
     for (unsigned i = 0; i < n; i++) {
@@ -117,11 +131,14 @@ static unsigned poll_handoff(struct hg_poller *poller)
     struct hg_pkt *pkts[HG_BURST_N];
     unsigned n;
 
-    if (leg->out != NULL && !handoff_has_room(leg->out))
+    if (leg->out != NULL && !hg_handoff_has_room(leg->out))
         return 0;
-    n = handoff_take(leg->in, owned);
-    for (unsigned i = 0; i < n; i++)
+    n = hg_handoff_take(leg->in, owned);
+    for (unsigned i = 0; i < n; i++) {
+        hg_shm_expect_read(owned[i]);
+        hg_shm_expect_read(owned[i]->pkt.head);
         pkts[i] = &owned[i]->pkt;
+    }
     if (n != 0)
         carry(leg, pkts, n);
     for (unsigned i = 0; i < n; i++)
@@ -131,12 +148,12 @@ static unsigned poll_handoff(struct hg_poller *poller)
 
 static bool arm_handoff(struct hg_poller *poller)
 {
-    return handoff_arm(hg_container_of(poller, struct leg, poller)->in);
+    return hg_handoff_arm(hg_container_of(poller, struct leg, poller)->in);
 }
 
 static void disarm_handoff(struct hg_poller *poller)
 {
-    handoff_disarm(hg_container_of(poller, struct leg, poller)->in);
+    hg_handoff_disarm(hg_container_of(poller, struct leg, poller)->in);
 }
 
 void leg_init_poller(struct leg *leg)
@@ -147,7 +164,7 @@ void leg_init_poller(struct leg *leg)
         .poll = poll_handoff, .arm = arm_handoff, .disarm = disarm_handoff, .fd = -1};
 
     leg->poller = leg->in != NULL ? from_handoff : from_port;
-    leg->poller.fd = leg->in != NULL ? leg->in->fd : leg->rxq->fd;
+    leg->poller.fd = leg->in != NULL ? hg_handoff_fd(leg->in) : leg->rxq->fd;
     leg->parses = leg->stage_n != 0 && leg->stage[0].fn == hg_stage_parse;
 }
 

@@ -165,7 +165,7 @@ int hg_program_new(struct hg_program **into, const struct hg_program_options *op
 static void free_pipe(struct hg_pipe *pipe)
 {
     for (unsigned i = 0; i < pipe->leg_n; i++) {
-        handoff_free(pipe->leg[i]->out);
+        hg_handoff_free(pipe->leg[i]->out);
         free(pipe->leg[i]);
     }
     free(pipe);
@@ -378,7 +378,7 @@ void hg_pipe_stage(struct hg_pipe *pipe, const char *name, hg_stage_fn *fn, void
 
 void hg_pipe_handoff(struct hg_pipe *pipe, unsigned worker)
 {
-    struct handoff *handoff;
+    struct hg_handoff *handoff;
     struct leg *from;
     struct leg *to;
     struct hg_err err;
@@ -391,7 +391,7 @@ void hg_pipe_handoff(struct hg_pipe *pipe, unsigned worker)
                      HG_PIPE_WORKERS_MAX - 1);
         return;
     }
-    rc = handoff_new(&handoff, pipe->program->options.handoff_n, &err);
+    rc = hg_handoff_new(&handoff, pipe->program->options.handoff_n, &err);
     if (rc < 0) {
         program_fail(pipe->program, -rc, "%s", err.text);
         return;
@@ -399,7 +399,7 @@ void hg_pipe_handoff(struct hg_pipe *pipe, unsigned worker)
     from = last_leg(pipe);
     to = add_leg(pipe, worker);
     if (to == NULL) {
-        handoff_free(handoff);
+        hg_handoff_free(handoff);
         return;
     }
     snprintf(from->end.name, sizeof(from->end.name), "handoff");

@@ -17,7 +17,6 @@
 
 enum {
     TICK_MS = 10,
-    BUFFER_BYTES = 35 * HG_CACHE_LINE_BYTES, /* a full-sized frame beside what describes it */
 };
 
 /* --- queues and workers ---------------------------------------------------------------------- */
@@ -197,7 +196,7 @@ static int make_pool(struct hg_program *program, unsigned handoff_n, struct hg_e
 {
     const struct hg_pool_options packets = {
         .name = "packets",
-        .object_bytes = BUFFER_BYTES,
+        .object_bytes = HG_OWN_BUF_BYTES,
         .n = handoff_n * program->options.handoff_n +
              program->slot_n * (HG_POOL_CACHE_N + handoff_n * HG_BURST_N),
     };

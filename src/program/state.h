@@ -5,7 +5,6 @@
  *   program.c   the life of a program; composing
  *   run.c       the control loop while it runs: queues that come and go, limits, the end
  *   pipe.c      the hot path: receive, stages, transmit
- *   handoff.c   from worker to worker
  *   report.c    counting
  *
  * A pipe is cut by its handoffs into legs, and a leg is what a worker polls.
@@ -20,21 +19,12 @@
 #include "base/bits.h"
 #include "base/count.h"
 #include "mem/arena.h"
+#include "pkt/handoff.h"
 #include "pkt/own.h"
 #include "pkt/pool.h"
 #include "port/port.h"
 #include "program/program.h"
-#include "ring/ring.h"
 #include "worker/worker.h"
-
-/* The way from a leg to the next one. One worker puts, one takes. */
-struct handoff {
-    struct hg_ring *ring; /* of struct hg_owned * */
-    int fd;               /* readable after the taker has been signalled */
-    /* The taker wants to be signalled. Set by it before its last look at the ring, taken back by
-     * either. */
-    alignas(HG_CACHE_LINE_BYTES) atomic_bool armed;
-};
 
 /* A stage, or the end of a leg. */
 struct stage {
@@ -49,13 +39,13 @@ struct slot;
 
 struct leg {
     alignas(HG_CACHE_LINE_BYTES) struct hg_poller poller;
-    struct slot *slot;   /* the worker's */
-    unsigned worker;     /* its index */
-    bool parses;         /* its first stage fills in all parse fields */
-    struct hg_rxq *rxq;  /* the first leg: where packets come from; NULL: */
-    struct handoff *in;  /* they come from here */
-    struct handoff *out; /* where they go: NULL: */
-    struct hg_port *to;  /* there; NULL: where each packet says */
+    struct slot *slot;      /* the worker's */
+    unsigned worker;        /* its index */
+    bool parses;            /* its first stage fills in all parse fields */
+    struct hg_rxq *rxq;     /* the first leg: where packets come from; NULL: */
+    struct hg_handoff *in;  /* they come from here */
+    struct hg_handoff *out; /* where they go: NULL: */
+    struct hg_port *to;     /* there; NULL: where each packet says */
     struct hg_program *program;
     unsigned stage_n;
     struct stage stage[HG_PIPE_STAGES_MAX];
@@ -116,24 +106,5 @@ void program_queues_changed(struct hg_port *port, void *ctx);
 
 /* pipe.c: makes a leg a poller, according to what stands in it. */
 void leg_init_poller(struct leg *leg);
-
-/* handoff.c: 0 or a negative errno with *err. Control. */
-int handoff_new(struct handoff **handoff, uint32_t slots_n, struct hg_err *err);
-void handoff_free(struct handoff *handoff);
-
-/* Whether a burst fits for certain. The putting worker. */
-bool handoff_has_room(const struct handoff *handoff);
-
-/* Hands over copies of n packets, n <= HG_BURST_N, in order, and wakes the taker if it sleeps.
- * Returns for how many there were buffers, if there was room. The putting worker. */
-unsigned handoff_put(struct handoff *handoff, struct hg_pool_cache *cache,
-                     struct hg_pkt *const *pkts, unsigned n);
-
-/* Takes up to HG_BURST_N packets, the caller's from there on. The taking worker. */
-unsigned handoff_take(struct handoff *handoff, struct hg_owned **owned);
-
-/* As in struct hg_poller. The taking worker. */
-bool handoff_arm(struct handoff *handoff);
-void handoff_disarm(struct handoff *handoff);
 
 #endif

@@ -11,21 +11,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/shm.h"
+#include "pkt/handoff.h"
 #include "pkt/own.h"
 #include "pkt/pool.h"
 #include "port/memory/memory.h"
 #include "port/memory/queue.h"
-#include "ring/ring.h"
 
 enum { DEPTH, QUEUES, OPTION_N };
 
 enum {
-    BUFFER_BYTES = 35 * HG_CACHE_LINE_BYTES, /* a full-sized frame beside what describes it */
-    CACHES_N = 2,                            /* of the pool, by each pair: one for each side */
+    CACHES_N = 2, /* of the pool, by each pair: one for each side */
 };
 
 static const struct hg_port_option options[] = {
@@ -51,12 +48,10 @@ struct loop_pair {
     struct hg_pool_cache *rx_cache;
     unsigned lent_n;
     struct hg_owned *lent[HG_BURST_N]; /* until done() */
-    struct hg_ring *ring;              /* of struct hg_owned *; constant */
+    struct hg_handoff *handoff;        /* constant */
     /* Under the transmit queue's lock. */
     alignas(HG_CACHE_LINE_BYTES) struct hg_txq txq;
     struct hg_pool_cache *tx_cache;
-    /* The receiver wants to be signalled: set by it before its last look at the ring. */
-    alignas(HG_CACHE_LINE_BYTES) atomic_bool armed;
 };
 
 struct loop {
@@ -78,7 +73,7 @@ static void receive(struct hg_burst *b, const struct hg_owned *owned, uint16_t p
 static unsigned rx(struct hg_rxq *q, struct hg_burst *b)
 {
     struct loop_pair *pair = hg_container_of(q, struct loop_pair, rxq);
-    unsigned n = hg_ring_dequeue_burst(pair->ring, pair->lent, HG_BURST_N);
+    unsigned n = hg_handoff_take(pair->handoff, pair->lent);
     uint64_t bytes = 0, copied = 0;
 
     b->n = 0;
@@ -105,51 +100,36 @@ static void done(struct hg_rxq *q)
     pair->lent_n = 0;
 }
 
-/* Who sends publishes frames, then looks for the wish; who receives wishes, then looks for frames.
- * One of the two sees the other (hg_shm_publish_then_look). */
 static bool arm(struct hg_rxq *q)
 {
     struct loop_pair *pair = hg_container_of(q, struct loop_pair, rxq);
 
-    atomic_store_explicit(&pair->armed, true, memory_order_relaxed);
-    hg_shm_publish_then_look();
-    return hg_ring_count(pair->ring) != 0;
+    return hg_handoff_arm(pair->handoff);
 }
 
 static void disarm(struct hg_rxq *q)
 {
     struct loop_pair *pair = hg_container_of(q, struct loop_pair, rxq);
 
-    atomic_store_explicit(&pair->armed, false, memory_order_relaxed);
-}
-
-static void wake(struct loop_pair *pair)
-{
-    hg_shm_publish_then_look();
-    if (hg_unlikely(atomic_load_explicit(&pair->armed, memory_order_relaxed)) &&
-        atomic_exchange_explicit(&pair->armed, false, memory_order_relaxed))
-        (void)eventfd_write(pair->rxq.fd, 1); /* cannot fail: nobody adds up 2^64 signals */
+    hg_handoff_disarm(pair->handoff);
 }
 
 static unsigned tx(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
 {
     struct loop_pair *pair = hg_container_of(q, struct loop_pair, txq);
-    void *owned[HG_BURST_N];
+    struct hg_owned *owned[HG_BURST_N];
     uint64_t bytes = 0;
     unsigned made = 0;
     unsigned sent;
 
     while (made < n && (owned[made] = hg_pkt_own(pair->tx_cache, pkts[made])) != NULL)
         made++;
-    sent = hg_ring_enqueue_burst(pair->ring, owned, made);
-    for (unsigned i = sent; i < made; i++)
-        hg_owned_free(pair->tx_cache, owned[i]);
+    sent = hg_handoff_put(pair->handoff, pair->tx_cache, owned, made);
     if (sent == 0)
         return 0;
     bytes = hg_memory_bytes(pkts, sent);
     hg_memory_count(&q->stats, sent, bytes);
     hg_count_add(&q->stats.bytes_copied, bytes);
-    wake(pair);
     return sent;
 }
 
@@ -167,17 +147,17 @@ static int check_values(const union hg_port_value *values, unsigned *option, str
 
 static void free_pair(struct loop_pair *pair)
 {
-    struct hg_owned *left = NULL;
+    struct hg_owned *left[HG_BURST_N];
+    unsigned n;
 
-    while (pair->ring != NULL && hg_ring_dequeue_burst(pair->ring, &left, 1) == 1)
-        hg_owned_free(pair->rx_cache, left);
-    hg_ring_free(pair->ring);
+    while (pair->handoff != NULL && (n = hg_handoff_take(pair->handoff, left)) != 0)
+        for (unsigned i = 0; i < n; i++)
+            hg_owned_free(pair->rx_cache, left[i]);
+    hg_handoff_free(pair->handoff);
     if (pair->rx_cache != NULL)
         hg_pool_cache_free(pair->rx_cache);
     if (pair->tx_cache != NULL)
         hg_pool_cache_free(pair->tx_cache);
-    if (pair->rxq.fd >= 0)
-        close(pair->rxq.fd);
 }
 
 static void close_port(struct hg_port *port)
@@ -202,7 +182,7 @@ static int make_pool(struct loop *loop, const struct hg_port *port, uint32_t dep
 {
     const struct hg_pool_options frames = {
         .name = "frames",
-        .object_bytes = BUFFER_BYTES,
+        .object_bytes = HG_OWN_BUF_BYTES,
         .n = loop->pair_n * (depth + HG_BURST_N + CACHES_N * HG_POOL_CACHE_N),
     };
     const struct hg_arena_options arena = {
@@ -214,8 +194,6 @@ static int make_pool(struct loop *loop, const struct hg_port *port, uint32_t dep
 
 static int start_pair(struct hg_port *port, unsigned index, uint32_t depth, struct hg_err *err)
 {
-    const struct hg_ring_options ring = {
-        .slots_n = depth, .single_producer = true, .single_consumer = true};
     struct loop *loop = port->driver_data;
     struct loop_pair *pair = &loop->pair[index];
     int rc;
@@ -228,13 +206,11 @@ static int start_pair(struct hg_port *port, unsigned index, uint32_t depth, stru
     pair->rxq.disarm = disarm;
     pair->txq.tx = tx;
     port->queue_n = index + 1;
-    pair->rxq.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (pair->rxq.fd < 0)
-        return hg_err_set(err, errno, "cannot create an event: %s", strerror(errno));
-    if ((rc = hg_ring_new(&pair->ring, &ring, err)) < 0 ||
+    if ((rc = hg_handoff_new(&pair->handoff, depth, err)) < 0 ||
         (rc = hg_pool_cache_new(&pair->rx_cache, loop->pool, "receive", err)) < 0 ||
         (rc = hg_pool_cache_new(&pair->tx_cache, loop->pool, "transmit", err)) < 0)
         return rc;
+    pair->rxq.fd = hg_handoff_fd(pair->handoff);
     atomic_store_explicit(&pair->rxq.running, true, memory_order_relaxed);
     return 0;
 }
@@ -272,7 +248,7 @@ static void get_status(const struct hg_port *port, struct hg_port_status *status
     unsigned waiting = 0;
 
     for (unsigned i = 0; i < port->queue_n; i++)
-        waiting += hg_ring_count(loop->pair[i].ring);
+        waiting += hg_handoff_count(loop->pair[i].handoff);
     *status = (struct hg_port_status){.state = "up", .queue_pairs = port->queue_n};
     snprintf(status->text, sizeof(status->text), "up: %u frames wait to be received", waiting);
 }

@@ -1,26 +1,30 @@
-/*
- * From worker to worker.
- *
- * No wake-up is lost, by the scheme of worker.c: who puts publishes the packets, then looks whether
- * the taker wants a signal; the taker says that it wants one, then looks for packets. With a full
- * barrier between the two steps on both sides (hg_shm_publish_then_look) at least one sees the
- * other. Who finds the wish takes it back with an exchange, so that one sleep costs one signal
- * however many bursts follow.
- */
+#include "pkt/handoff.h"
+
 #include <errno.h>
+#include <stdalign.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/shm.h"
-#include "program/state.h"
+#include "ring/ring.h"
 
-int handoff_new(struct handoff **into, uint32_t slots_n, struct hg_err *err)
+struct hg_handoff {
+    struct hg_ring *ring; /* of struct hg_owned * */
+    int fd;               /* readable after the taker has been signalled */
+    /* The taker wants to be signalled. Set by it before its last look at the ring, taken back by
+     * either. */
+    alignas(HG_CACHE_LINE_BYTES) atomic_bool armed;
+};
+
+int hg_handoff_new(struct hg_handoff **into, uint32_t slots_n, struct hg_err *err)
 {
     const struct hg_ring_options options = {
         .slots_n = slots_n, .single_producer = true, .single_consumer = true};
-    struct handoff *handoff = aligned_alloc(alignof(struct handoff), sizeof(*handoff));
+    struct hg_handoff *handoff = aligned_alloc(alignof(struct hg_handoff), sizeof(*handoff));
     int rc;
 
     if (handoff == NULL)
@@ -32,14 +36,14 @@ int handoff_new(struct handoff **into, uint32_t slots_n, struct hg_err *err)
     else
         rc = hg_ring_new(&handoff->ring, &options, err);
     if (rc < 0) {
-        handoff_free(handoff);
+        hg_handoff_free(handoff);
         return rc;
     }
     *into = handoff;
     return 0;
 }
 
-void handoff_free(struct handoff *handoff)
+void hg_handoff_free(struct hg_handoff *handoff)
 {
     if (handoff == NULL)
         return;
@@ -49,14 +53,24 @@ void handoff_free(struct handoff *handoff)
     free(handoff);
 }
 
+int hg_handoff_fd(const struct hg_handoff *handoff)
+{
+    return handoff->fd;
+}
+
+uint32_t hg_handoff_count(const struct hg_handoff *handoff)
+{
+    return hg_ring_count(handoff->ring);
+}
+
 /* Twice a burst: the count takes packets for gone that the taker has claimed, but whose slots are
  * not free before it has copied the pointers. That is one burst at most. */
-bool handoff_has_room(const struct handoff *handoff)
+bool hg_handoff_has_room(const struct hg_handoff *handoff)
 {
     return hg_ring_free_count(handoff->ring) >= 2 * HG_BURST_N;
 }
 
-static void wake(struct handoff *handoff)
+static void wake(struct hg_handoff *handoff)
 {
     hg_shm_publish_then_look();
     if (hg_unlikely(atomic_load_explicit(&handoff->armed, memory_order_relaxed)) &&
@@ -64,44 +78,31 @@ static void wake(struct handoff *handoff)
         (void)eventfd_write(handoff->fd, 1); /* cannot fail: nobody adds up 2^64 signals */
 }
 
-unsigned handoff_put(struct handoff *handoff, struct hg_pool_cache *cache,
-                     struct hg_pkt *const *pkts, unsigned n)
+unsigned hg_handoff_put(struct hg_handoff *handoff, struct hg_pool_cache *cache,
+                        struct hg_owned *const *owned, unsigned n)
 {
-    void *owned[HG_BURST_N];
-    unsigned made = 0;
-    unsigned put;
+    unsigned put = hg_ring_enqueue_burst(handoff->ring, owned, n);
 
-    for (unsigned i = 0; i < n; i++) {
-        owned[made] = hg_pkt_own(cache, pkts[i]);
-        made += owned[made] != NULL;
-    }
-    put = hg_ring_enqueue_burst(handoff->ring, owned, made);
-    for (unsigned i = put; i < made; i++) /* none, if there was room as promised */
+    for (unsigned i = put; i < n; i++)
         hg_owned_free(cache, owned[i]);
     if (put != 0)
         wake(handoff);
     return put;
 }
 
-unsigned handoff_take(struct handoff *handoff, struct hg_owned **owned)
+unsigned hg_handoff_take(struct hg_handoff *handoff, struct hg_owned **owned)
 {
-    unsigned n = hg_ring_dequeue_burst(handoff->ring, owned, HG_BURST_N);
-
-    for (unsigned i = 0; i < n; i++) {
-        hg_shm_expect_read(owned[i]);
-        hg_shm_expect_read(owned[i]->pkt.head);
-    }
-    return n;
+    return hg_ring_dequeue_burst(handoff->ring, owned, HG_BURST_N);
 }
 
-bool handoff_arm(struct handoff *handoff)
+bool hg_handoff_arm(struct hg_handoff *handoff)
 {
     atomic_store_explicit(&handoff->armed, true, memory_order_relaxed);
     hg_shm_publish_then_look();
     return hg_ring_count(handoff->ring) != 0;
 }
 
-void handoff_disarm(struct handoff *handoff)
+void hg_handoff_disarm(struct hg_handoff *handoff)
 {
     atomic_store_explicit(&handoff->armed, false, memory_order_relaxed);
 }
