@@ -97,7 +97,8 @@ static unsigned poll_port(struct hg_poller *poller)
     struct hg_pkt *pkts[HG_BURST_N];
     unsigned n;
 
-    if (leg->out != NULL && !hg_handoff_has_room(leg->out))
+    if ((leg->out != NULL && !hg_handoff_has_room(leg->out)) ||
+        !atomic_load_explicit(&leg->program->receiving, memory_order_relaxed))
         return 0;
     n = leg->rxq->rx(leg->rxq, burst);
     for (unsigned i = 0; i < n; i++) {

@@ -2,21 +2,24 @@
  * The control loop while a program runs.
  *
  * Queues that their driver starts and stops join and leave the workers at once (queues_changed);
- * everything else is looked at by a tick. The end has an order: first the workers stop, each at the
- * end of a turn; then what lies in the rings is carried to its end by this thread, so that every
- * packet that was received has been transmitted or counted when hg_program_run() returns.
+ * everything else is looked at by a tick. The end has an order: first nobody receives any more; then
+ * the workers carry what lies in the handoffs to its end, and stop. So every packet that was received
+ * has been transmitted or counted when hg_program_run() returns, and by the worker whose it was.
  */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "program/state.h"
+#include "sync/qsbr.h"
 
 enum {
     TICK_MS = 10,
+    NAP_US = 100, /* between two looks whether a handoff is empty */
 };
 
 /* --- queues and workers ---------------------------------------------------------------------- */
@@ -250,17 +253,23 @@ static void stop_workers(struct hg_program *program)
     }
 }
 
-/* Carries what lies in the rings to its end. The workers have stopped: theirs is ours. */
+/* Has the workers, which run, carry to its end what lies in the handoffs. A packet that is in no
+ * handoff may be in the hands of a worker: its turn is over after a grace period. */
 static void drain(struct hg_program *program)
 {
-    unsigned moved;
+    const struct timespec nap = {.tv_nsec = NAP_US * 1000};
 
-    do {
-        moved = 0;
-        for (unsigned i = 0; i < program->pipe_n; i++)
-            for (unsigned k = 1; k < program->pipe[i]->leg_n; k++)
-                moved += program->pipe[i]->leg[k]->poller.poll(&program->pipe[i]->leg[k]->poller);
-    } while (moved != 0);
+    atomic_store_explicit(&program->receiving, false, memory_order_relaxed);
+    hg_qsbr_wait();
+    for (unsigned k = 1; k < HG_PIPE_WORKERS_MAX; k++) {
+        for (unsigned i = 0; i < program->pipe_n; i++) {
+            const struct hg_pipe *pipe = program->pipe[i];
+
+            while (k < pipe->leg_n && hg_handoff_count(pipe->leg[k]->in) != 0)
+                nanosleep(&nap, NULL);
+        }
+        hg_qsbr_wait();
+    }
 }
 
 int hg_program_run(struct hg_program *program, struct hg_err *err)
@@ -279,11 +288,13 @@ int hg_program_run(struct hg_program *program, struct hg_err *err)
     atomic_store_explicit(&program->begun_ns, hg_now_ns(), memory_order_relaxed);
     program->running = true;
     rc = start_workers(program, err);
-    if (rc == 0)
+    if (rc == 0) {
+        atomic_store_explicit(&program->receiving, true, memory_order_relaxed);
         event_base_dispatch(program->loop);
+        drain(program);
+    }
     program->running = false;
     stop_workers(program);
-    drain(program);
     atomic_store_explicit(&program->ended_ns, hg_now_ns(), memory_order_relaxed);
     free_events(events);
     return rc;

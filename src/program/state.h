@@ -83,6 +83,8 @@ struct hg_program {
     struct hg_port_host host;
     bool running;     /* queues are handed to the workers */
     bool queues_wait; /* some could not be; tried again by the tick */
+    /* Legs take from their ports: from when all workers have started to when they are to stop. */
+    atomic_bool receiving;
     _Atomic uint64_t begun_ns;
     _Atomic uint64_t ended_ns; /* 0 while it runs */
     unsigned slot_n;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -145,6 +146,45 @@ static void leaves_nothing_behind(void **state)
     hg_program_free(program);
 }
 
+static unsigned slowly(void *ctx, struct hg_pkt **pkts, unsigned n)
+{
+    const struct timespec time = {.tv_nsec = 1000 * 1000};
+
+    (void)ctx;
+    (void)pkts;
+    nanosleep(&time, NULL);
+    return n;
+}
+
+/* The source has ended while the handoffs are full: what is in them belongs to the workers still,
+ * who carry it on and count it. */
+static void workers_end_what_they_began(void **state)
+{
+    struct hg_program *program = begin(3, 0, 0);
+    char report[2048] = "";
+    FILE *into = fmemopen(report, sizeof(report), "w");
+    struct hg_pipe *pipe;
+
+    (void)state;
+    assert_non_null(into);
+    hg_program_open(program, "generator:count=3000");
+    hg_program_open(program, "sink");
+    pipe = hg_program_receive(program, 0, 0, 0);
+    hg_pipe_handoff(pipe, 1);
+    hg_pipe_stage(pipe, "slowly", slowly, NULL);
+    hg_pipe_handoff(pipe, 2);
+    hg_pipe_stage(pipe, "slowly", slowly, NULL);
+    hg_pipe_transmit(pipe, 1);
+    run(program);
+    hg_program_report(program, into);
+    fclose(into);
+    assert_sunk(program, 1, 3000);
+    assert_non_null(strstr(report, "worker 0: 3000 packets"));
+    assert_non_null(strstr(report, "worker 1: 3000 packets"));
+    assert_non_null(strstr(report, "worker 2: 3000 packets"));
+    hg_program_free(program);
+}
+
 /* Frames of five buffers each, for which the pool is not made: those that find none are counted. */
 static void counts_what_finds_no_buffer(void **state)
 {
@@ -175,6 +215,7 @@ int main(void)
         cmocka_unit_test(across_many_workers),
         cmocka_unit_test(wakes_who_sleeps),
         cmocka_unit_test(leaves_nothing_behind),
+        cmocka_unit_test(workers_end_what_they_began),
         cmocka_unit_test(counts_what_finds_no_buffer),
     };
 
