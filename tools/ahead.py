@@ -2,7 +2,7 @@
 tests leave idle.
 
 Nothing depends on it, and nobody reads what it says. The step itself, when its turn comes, stops the
-work ahead, goes on from what is there (ninja's outputs, clang-tidy's marks), and judges. Why not wait
+work ahead, goes on from what is there (ninja's outputs, marks of files and models), and judges. Why not wait
 for it instead: on a machine that others keep busy, it gets next to nothing.
 """
 
