@@ -45,7 +45,9 @@ struct hg_adjacency {
 /* A router's context, one for each worker that runs it, because it counts. Tables may be shared. */
 struct hg_route4 {
     const struct hg_lpm4 *lpm;
-    const struct hg_adjacency *adjacency; /* by next hop; one that routes name stays as it is */
+    /* By next hop. One that routes name stays as it is, unless the one worker that uses it changes
+     * it, between bursts. */
+    const struct hg_adjacency *adjacency;
     uint32_t adjacency_n;
     struct hg_count drops[HG_ROUTE_DROP_N];
 };
