@@ -13,6 +13,7 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "bed.h"
+#include "random.h"
 
 enum {
     ROUNDS = 500,
@@ -47,10 +48,7 @@ static uint64_t seed = 99;
 
 static uint64_t random_below(uint64_t n)
 {
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed % n;
+    return random_next(&seed) % n;
 }
 
 static struct hg_sched_shape random_shape(void)
