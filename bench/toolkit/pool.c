@@ -130,7 +130,7 @@ static void *run_core(void *arg)
     struct hg_pool_cache *cache = cell->kind == CACHE ? core->lasting : NULL;
     uint64_t start, end;
 
-    setup_stay_on(core->cpu);
+    stay_on(core->cpu);
     if (cell->kind == OWN_CACHE && hg_pool_cache_new(&cache, pool, "own", NULL) != 0)
         die("no memory for a cache");
     atomic_fetch_add(&ready_n, 1);
