@@ -122,15 +122,20 @@ unsigned hg_sched_enqueue(struct hg_sched *sched, struct hg_sched_item *item, un
     return refused;
 }
 
+/* Has the shapers of a subport's classes looked at again. */
+static void unhold(struct subport *subport)
+{
+    subport->ready |= subport->held;
+    subport->held = 0;
+}
+
 /* The class whose turn it is. */
 static struct tc *lead(struct hg_sched *s, struct subport *subport, uint64_t now)
 {
     uint32_t first = (uint32_t)(subport - s->subport) * s->class_n;
 
-    if (hg_unlikely(subport->held != 0 && now >= subport->held_until)) {
-        subport->ready |= subport->held;
-        subport->held = 0;
-    }
+    if (hg_unlikely(subport->held != 0 && now >= subport->held_until))
+        unhold(subport);
     return &s->tc[first + (unsigned)__builtin_ctz(subport->ready)];
 }
 
@@ -306,13 +311,6 @@ static bool hold(struct hg_sched *s, struct subport *subport, struct tc *tc, uin
     }
     s->port_until = look_at(subport, bucket_ready_at(&s->bucket, cost));
     return false;
-}
-
-/* Has the shapers of a subport's classes looked at again. */
-static void unhold(struct subport *subport)
-{
-    subport->ready |= subport->held;
-    subport->held = 0;
 }
 
 static void wake(struct hg_sched *s, uint64_t now)
