@@ -69,6 +69,7 @@ enum { /* hg_txq.offloads: what the receiver takes as metadata */
        HG_TX_TSO4 = 1u << 1,
        HG_TX_TSO6 = 1u << 2,
        HG_TX_ECN = 1u << 3,
+       HG_TX_ALL = HG_TX_CSUM | HG_TX_TSO4 | HG_TX_TSO6 | HG_TX_ECN,
 };
 
 /* One transmit queue: frames from the switch to the peer. */

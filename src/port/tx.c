@@ -152,11 +152,10 @@ static __attribute__((noinline)) void prepare(struct hg_txq *q, unsigned offload
 
 static void to_queue(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
 {
-    const unsigned all = HG_TX_CSUM | HG_TX_TSO4 | HG_TX_TSO6 | HG_TX_ECN;
     unsigned offloads = atomic_load_explicit(&q->offloads, memory_order_relaxed);
     unsigned want = 0;
 
-    if (offloads != all) {
+    if (offloads != HG_TX_ALL) {
         for (unsigned i = 0; i < n; i++)
             want |= wanted(&pkts[i]->ol);
     }

@@ -101,7 +101,7 @@ static void one_queue_gets_plain_frames_as_they_are(void **state)
 static void a_receiver_with_all_offloads_gets_metadata(void **state)
 {
     (void)state;
-    open_port(1, HG_TX_CSUM | HG_TX_TSO4 | HG_TX_TSO6 | HG_TX_ECN, 1000);
+    open_port(1, HG_TX_ALL, 1000);
     make_udp(0, 0, true);
     make_tso(1, false, 60000, 1448, true);
     make_tso(2, true, 60000, 1428, false);
