@@ -1,6 +1,6 @@
 /*
- * What one copy of a frame costs by itself: n bytes from one set of buffers to another, each used once
- * a round, with as many buffers as given. Sets that fit the second-level cache show the core's
+ * What one copy of a frame costs by itself: n bytes from one set of buffers to another, each used
+ * once a round, with as many buffers as given. Sets that fit the second-level cache show the core's
  * speed, larger ones how many lines the core can have under way at once: the floor under any switch
  * that moves frames between rings of that many buffers.
  *

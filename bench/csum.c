@@ -1,6 +1,6 @@
 /*
- * Cycles per byte of the checksum's kernels, plain C and vector in turns on the same bytes, by length.
- * The median over the rounds of each and of their ratio. Takes about two seconds.
+ * Cycles per byte of the checksum's kernels, plain C and vector in turns on the same bytes, by
+ * length. The median over the rounds of each and of their ratio. Takes about two seconds.
  */
 #include <inttypes.h>
 #include <stdio.h>

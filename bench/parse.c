@@ -1,6 +1,6 @@
 /*
- * Cycles per packet of hg_parse_burst(), by kind of frame, over bursts whose heads are in the cache as
- * they are after a receive. Prints one line per kind; takes about a second.
+ * Cycles per packet of hg_parse_burst(), by kind of frame, over bursts whose heads are in the cache
+ * as they are after a receive. Prints one line per kind; takes about a second.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* What benchmarks share: CPUs, samples with their order statistics, numbers that look random, and the
- * --smoke switch. */
+/* What benchmarks share: CPUs, samples with their order statistics, numbers that look random, and
+ * the --smoke switch. */
 #ifndef HG_BENCH_SAMPLE_H
 #define HG_BENCH_SAMPLE_H
 

@@ -1,10 +1,10 @@
 /*
- * What a device's rings cost, and an IOTLB before them: two guests with a transmit and a receive ring each, of
- * either format, driven by one thread; another one moves frames from guest to guest and does nothing else
- * with them. Each buffer is in a page of its own, pages are scattered, and each guest has an IOTLB of
- * its own. Prints the mover's cycles per frame, the median over turns in which a whole burst came, which
- * other work on the machine hardly touches, without and with the IOTLBs: they take turns, the median
- * of the rounds and of their ratios is printed.
+ * What a device's rings cost, and an IOTLB before them: two guests with a transmit and a receive
+ * ring each, of either format, driven by one thread; another one moves frames from guest to guest
+ * and does nothing else with them. Each buffer is in a page of its own, pages are scattered, and
+ * each guest has an IOTLB of its own. Prints the mover's cycles per frame, the median over turns in
+ * which a whole burst came, which other work on the machine hardly touches, without and with the
+ * IOTLBs: they take turns, the median of the rounds and of their ratios is printed.
  *
  *   vq [--smoke | WORD]   only what has the word in its name
  */
@@ -107,7 +107,8 @@ static void lane_close(struct lane *lane)
     free(lane->host);
 }
 
-/* Gives each lane its pages in an order that says nothing about where they are, and tells the IOTLB. */
+/* Gives each lane its pages in an order that says nothing about where they are, and tells the
+ * IOTLB. */
 static void scatter(struct guest *guest, const struct config *config)
 {
     static uint32_t order[PAGES_MAX];

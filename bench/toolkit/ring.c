@@ -93,7 +93,7 @@ static double measure_empty(struct hg_ring *ring, void *elems)
     return (double)(hg_cycles() - start) / amount->empty_n;
 }
 
-/* --- two cores --------------------------------------------------------------------------------------------- */
+/* --- two cores ------------------------------------------------------------------------------- */
 
 /* What the threads of one measurement share, and what each found. */
 struct pair {
@@ -214,7 +214,7 @@ static void measure_two_cores(struct pair *pair, uint32_t elem_bytes)
     }
 }
 
-/* --- all of it --------------------------------------------------------------------------------------------- */
+/* --- all of it ------------------------------------------------------------------------------- */
 
 static struct hg_ring *ring_new(uint32_t elem_bytes, bool single)
 {

@@ -3,9 +3,10 @@
  *
  * Invariants between two calls:
  *   1. a queue is in the round of its class if and only if it has packets;
- *   2. a class's bit is in `ready` or in `held` of its subport, never in both, if and only if its round is
- *      not empty;
- *   3. a subport is IDLE if both are 0, else ACTIVE (in the port's round, `ready` not 0) or WAITING (in the wheel);
+ *   2. a class's bit is in `ready` or in `held` of its subport, never in both, if and only if its
+ *      round is not empty;
+ *   3. a subport is IDLE if both are 0, else ACTIVE (in the port's round, `ready` not 0) or WAITING
+ *      (in the wheel);
  *   4. what is in a round has a deficit above 0.
  *
  * Deficit round robin is served in arrears (the deficit is looked at before a packet, not against

@@ -172,8 +172,8 @@ static inline uint16_t frame_pseudo_sum(const uint8_t *l3, uint8_t proto, unsign
     return frame_reference_sum(sum, l3 + HG_IP6_SRC, 32);
 }
 
-/* Fills in what depends on the whole: IP and UDP lengths, the IPv4 header checksum, and in the TCP or
- * UDP header the sum of the pseudo-header, as HG_OL_NEEDS_CSUM wants it. */
+/* Fills in what depends on the whole: IP and UDP lengths, the IPv4 header checksum, and in the TCP
+ * or UDP header the sum of the pseudo-header, as HG_OL_NEEDS_CSUM wants it. */
 static inline void frame_end(struct frame *f)
 {
     uint8_t *l3 = f->bytes + f->l3;
@@ -201,9 +201,9 @@ static inline void frame_end(struct frame *f)
 }
 
 /*
- * Lays the frame out as a packet: `head_len` bytes in the head (the whole frame if it is shorter) and
- * the rest in segments that point into the frame, of seg_bytes each, or of random lengths up to the
- * double of it when `random` is not NULL. seg[] must have room for what comes out.
+ * Lays the frame out as a packet: `head_len` bytes in the head (the whole frame if it is shorter)
+ * and the rest in segments that point into the frame, of seg_bytes each, or of random lengths up to
+ * the double of it when `random` is not NULL. seg[] must have room for what comes out.
  */
 static inline void frame_scatter(const struct frame *f, struct hg_pkt *pkt, struct hg_seg *seg,
                                  unsigned head_len, unsigned seg_bytes, uint64_t *random)

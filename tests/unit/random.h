@@ -1,5 +1,5 @@
-/* Numbers for tests that look random and are the same in every run: xorshift64 (Marsaglia, "Xorshift
- * RNGs", 2003). A state is not 0. */
+/* Numbers for tests that look random and are the same in every run: xorshift64 (Marsaglia,
+ * "Xorshift RNGs", 2003). A state is not 0. */
 #ifndef HG_TESTS_UNIT_RANDOM_H
 #define HG_TESTS_UNIT_RANDOM_H
 

@@ -16,8 +16,8 @@ static struct frame frame;
 static struct hg_pkt pkt;
 static struct hg_seg segs[HG_BURST_SEGS];
 
-/* Parses twice, with different bytes behind the head, and wants the same: what is not in the head has
- * no influence. */
+/* Parses twice, with different bytes behind the head, and wants the same: what is not in the head
+ * has no influence. */
 static void parse_head(unsigned head_len)
 {
     static struct hg_pkt other;

@@ -98,7 +98,8 @@ static void check_tcp(const uint8_t *seg, unsigned sent, bool first, bool last)
                         frame.payload - frame.l4 - 18);
 }
 
-/* The TCP checksum left to the receiver is the pseudo-header's sum; completed, everything sums up. */
+/* The TCP checksum left to the receiver is the pseudo-header's sum; completed, everything sums
+ * up. */
 static void check_checksum(struct hg_pkt *slot)
 {
     uint16_t field = hg_load_be16(slot->head + frame.l4 + HG_TCP_CSUM);

@@ -125,7 +125,8 @@ static void takes_all_or_nothing(void **state)
     assert_int_equal(hg_pool_info(pool).free_n, OBJECTS_N);
 }
 
-/* Against a model: who holds which object. Any sizes of calls, caches that come and go, no cache. */
+/* Against a model: who holds which object. Any sizes of calls, caches that come and go, no
+ * cache. */
 enum { CACHES_N = 3, STEPS_N = 20000, CALL_MAX = 700 };
 
 static struct hg_pool *model_pool;

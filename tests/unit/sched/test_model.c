@@ -2,10 +2,11 @@
  * The scheduler against plain models, by chance: random geometries, shapes and weights, random
  * arrivals, times and changes.
  *
- *   conservation   what was given is sent once, refused or still there; the order of each queue is kept
+ *   conservation   what was given is sent once, refused or still there; the order of each queue is
+ *                  kept
  *   shapers        at port, subport and class at most rate * t + burst leaves in any time
- *   idleness       nothing waits that no shaper holds, and what the scheduler says of its next event is true: nothing
- *                  may go before it
+ *   idleness       nothing waits that no shaper holds, and what the scheduler says of its next
+ *                  event is true: nothing may go before it
  */
 #include <stdbool.h>
 #include <string.h>

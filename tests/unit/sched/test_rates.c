@@ -29,8 +29,8 @@ struct load {
     uint32_t most;
     uint32_t queue_n;
     uint32_t overhead;
-    uint64_t
-        step_ns; /* between two looks when something could go at once; what a line's rate is made of */
+    /* between two looks when something could go at once; what a line's rate is made of */
+    uint64_t step_ns;
     uint64_t end_ns;
 };
 
