@@ -18,13 +18,13 @@ enum { WORDS_N = 3 * PORTS_N };
 static int add_route(struct hg_lpm4 *routes, struct neighbours *all, uint16_t port,
                      const char *const *text, struct hg_err *err)
 {
+    struct hg_adjacency *to = &all->adjacency[port];
     uint32_t prefix;
     unsigned bits;
 
-    all->link[port] = (struct hg_adjacency){
-        .link = {[HG_ETH_SRC] = 2, [HG_ETH_SRC + 5] = (uint8_t)port},
-        .out = port,
-    };
+    to->out = port;
+    to->link[HG_ETH_SRC] = 2; /* 02:00:00:00:00:0i is ours */
+    to->link[HG_ETH_SRC + 5] = (uint8_t)port;
     if (hg_ip4_prefix_read(&all->address[port], &bits, text[1], err) < 0 ||
         hg_ip4_prefix_read(&prefix, &bits, text[0], err) < 0)
         return -1;
@@ -46,7 +46,7 @@ int main(int argc, char **argv)
         "generator:flows=0", "sink", "198.18.0.0/16", "10.0.0.2", "198.19.0.0/16", "10.0.1.2"};
     static struct neighbours all;
     struct hg_arena_options memory = {.name = "routes", .bytes = hg_lpm4_bytes(NULL)};
-    struct hg_route4 router = {.adjacency = all.link, .adjacency_n = PORTS_N};
+    struct hg_route4 router = {.adjacency = all.adjacency, .adjacency_n = PORTS_N};
     struct hg_program_options options = {0};
     struct hg_arena *arena;
     struct hg_lpm4 *routes;

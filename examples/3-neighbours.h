@@ -15,8 +15,8 @@ enum { PORTS_N = 2 };
 
 struct neighbours {
     struct hg_program *program;
-    uint32_t address[PORTS_N];         /* of the neighbour behind each port */
-    struct hg_adjacency link[PORTS_N]; /* what the router writes into packets for it */
+    uint32_t address[PORTS_N];              /* of the neighbour behind each port */
+    struct hg_adjacency adjacency[PORTS_N]; /* what the router writes into packets for it */
 };
 
 static inline uint32_t our_address(uint16_t port)
@@ -26,7 +26,7 @@ static inline uint32_t our_address(uint16_t port)
 
 static inline void introduce(struct neighbours *all, uint16_t port, const uint8_t *mac)
 {
-    memcpy(all->link[port].link + HG_ETH_DST, mac, HG_MAC_BYTES);
+    memcpy(all->adjacency[port].link + HG_ETH_DST, mac, HG_MAC_BYTES);
 }
 
 /* A stage may send on its own. To `mac`, or to all on the link when it is NULL. */
@@ -35,7 +35,7 @@ static inline void send_arp(const struct neighbours *all, uint16_t port, uint16_
 {
     struct hg_pkt pkt = {.len = HG_ARP_FRAME_BYTES, .head_len = HG_ARP_FRAME_BYTES};
     struct hg_pkt *pkts[] = {&pkt};
-    const uint8_t *our_mac = all->link[port].link + HG_ETH_SRC;
+    const uint8_t *our_mac = all->adjacency[port].link + HG_ETH_SRC;
 
     hg_arp_write(pkt.head, operation, our_mac, our_address(port), mac, address);
     hg_port_tx(hg_program_port(all->program, port), pkts, 1);
