@@ -263,14 +263,12 @@ static void drain(struct hg_program *program)
 
     atomic_store_explicit(&program->receiving, false, memory_order_relaxed);
     hg_qsbr_wait();
-    for (unsigned k = 1; k < HG_PIPE_WORKERS_MAX; k++) {
-        for (unsigned i = 0; i < program->pipe_n; i++) {
-            const struct hg_pipe *pipe = program->pipe[i];
-
-            while (k < pipe->leg_n && hg_handoff_count(pipe->leg[k]->in) != 0)
+    for (unsigned i = 0; i < program->pipe_n; i++) {
+        for (unsigned k = 1; k < program->pipe[i]->leg_n; k++) {
+            while (hg_handoff_count(program->pipe[i]->leg[k]->in) != 0)
                 nanosleep(&nap, NULL);
+            hg_qsbr_wait();
         }
-        hg_qsbr_wait();
     }
 }
 
