@@ -1,6 +1,7 @@
 /*
- * The virtual IOMMU of a session: mappings in, misses out, invalidations acknowledged. The protocol is in
- * decision 0010; the IOTLB itself, and what an acknowledged invalidation promises, in iommu/iotlb.h.
+ * The virtual IOMMU of a session: mappings in, misses out, invalidations acknowledged. The protocol
+ * is in decision 0010; the IOTLB itself, and what an acknowledged invalidation promises, in
+ * iommu/iotlb.h.
  *
  *   front-end --IOTLB_MSG: UPDATE-------> hg_iotlb_update() --> rings and workers that waited go on
  *   front-end --IOTLB_MSG: INVALIDATE---> out of sight -> grace period -> free --> acknowledgement
@@ -8,14 +9,15 @@
  *
  * The way of misses is in channel.c.
  *
- * Invalidations that were read together share one grace period: all are out of sight before it begins. They are
- * acknowledged together and in order, before the next message of another kind is looked at.
+ * Invalidations that were read together share one grace period: all are out of sight before it
+ * begins. They are acknowledged together and in order, before the next message of another kind is
+ * looked at.
  *
- * What ends a session: a message of a wrong size or with surplus descriptors, as of any request. What does
- * not, but is refused with a non-zero acknowledgement: an IOTLB message without a virtual IOMMU, of
- * an unknown type, or an UPDATE with a range or memory that cannot be. The front-end forwards what a guest
- * does with its IOMMU, and a guest must not be able to end the session of its front-end. An
- * INVALIDATE is never refused: whatever it names is not used when it is acknowledged.
+ * What ends a session: a message of a wrong size or with surplus descriptors, as of any request.
+ * What does not, but is refused with a non-zero acknowledgement: an IOTLB message without a virtual
+ * IOMMU, of an unknown type, or an UPDATE with a range or memory that cannot be. The front-end
+ * forwards what a guest does with its IOMMU, and a guest must not be able to end the session of its
+ * front-end. An INVALIDATE is never refused: whatever it names is not used when it is acknowledged.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -60,9 +62,12 @@ static int invalidate(struct hg_vhost_port *vp, const struct hg_vhost_call *call
 {
     struct hg_vhost_iommu *iommu = &vp->iommu;
     const struct hg_vhost_iotlb *msg = &call->in->iotlb;
+    uint64_t pending = hg_iotlb_info(iommu->iotlb).pending;
 
     if (hg_iotlb_unpublish(iommu->iotlb, msg->iova, msg->size))
         iommu->grace = true;
+    if (hg_iotlb_info(iommu->iotlb).pending != pending)
+        iommu->answered = true; /* who waits for what was forgotten asks again */
     for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
         if (hg_vhost_ring_touches(hg_vhost_ring(vp, i), msg->iova, msg->size))
             uproot(iommu, hg_vhost_ring(vp, i));
