@@ -4,11 +4,10 @@
  * Classes: sixteen packets at a time. A gather loads 32 bits where a table has 16, so it reads up to
  * two bytes behind the table's end, and the upper half is masked away.
  *
- * Rows: in rounds, one line of every packet that needs another one. Only to intersect the lines is
- * done packet by packet, because a line is a register wide. All that surrounds it - which line comes
+ * Rows: in rounds, one line of every packet that needs another one. Only the intersection of lines is
+ * made packet by packet, because a line is a register wide. What surrounds it - which line comes
  * next, where its first bit is, whether that rule is better than the one before - is done for eight
- * packets at a time; done packet by packet it was three quarters of the search. Packets that are
- * through leave their lanes to others by compression.
+ * packets at a time. Packets that are through leave their lanes to others by compression.
  */
 #include "table/acl_internal.h"
 
