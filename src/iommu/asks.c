@@ -10,6 +10,12 @@
  *
  * What a queue did not ask for because the ring was full, it asks for when it comes again: control
  * counts an answer whenever it has emptied the ring.
+ *
+ * An ask may be out of date when control reads it: between the look-up and the ask the address became known, so
+ * its queue went on, its guest was done with it, and the front-end has taken it back. Sent, such a
+ * miss would not be answered, and the next use of the address would wait for it in vain. So each ask
+ * carries the count of answers of its time, and what was taken back since is not sent; a queue that
+ * wants it nevertheless asks again.
  */
 #include "base/raise.h"
 #include "iommu/iotlb_internal.h"
@@ -47,7 +53,8 @@ enum hg_lack hg_iotlb_ask(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t
     /* Pairs with control's store of head: it has read the entry that is written anew. */
     head = atomic_load_explicit(&asks->head, memory_order_acquire);
     if (asks->put - head < HG_IOTLB_ASKS_N && !has_asked(asks, head, hg_iotlb_granule(addr), perm))
-        asks->ask[asks->put++ % HG_IOTLB_ASKS_N] = (struct hg_ask){hg_iotlb_granule(addr), perm};
+        asks->ask[asks->put++ % HG_IOTLB_ASKS_N] =
+            (struct hg_ask){hg_iotlb_granule(addr), perm, (uint32_t)hg_iotlb_answers(iotlb)};
     return HG_LACK_MISS;
 }
 
@@ -71,6 +78,21 @@ static bool is_known(const struct hg_iotlb *iotlb, const struct hg_ask *ask)
     return hg_iotlb_find(iotlb, ask->addr, &block) && (ask->perm & ~block.perm) == 0;
 }
 
+/* Whether the address has been taken back since it was asked for, or may have been. */
+static bool is_out_of_date(const struct hg_iotlb *iotlb, const struct hg_ask *ask)
+{
+    for (uint64_t i = 0; i < iotlb->taken_n && i < HG_IOTLB_TAKEN_N; i++) {
+        const struct hg_iotlb_taken *taken =
+            &iotlb->taken[(iotlb->taken_n - 1 - i) % HG_IOTLB_TAKEN_N];
+
+        if ((int32_t)(ask->answers - taken->answers) >= 0)
+            return false;
+        if (ask->addr >= hg_iotlb_granule(taken->first) && ask->addr <= taken->last)
+            return true;
+    }
+    return iotlb->taken_n >= HG_IOTLB_TAKEN_N;
+}
+
 bool hg_iotlb_next_miss(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t now_ns,
                         struct hg_ask *miss)
 {
@@ -78,7 +100,7 @@ bool hg_iotlb_next_miss(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t n
 
     while (head != atomic_load_explicit(&asks->tail, memory_order_seq_cst)) {
         struct hg_ask ask = asks->ask[head % HG_IOTLB_ASKS_N];
-        bool send = !is_known(iotlb, &ask) &&
+        bool send = !is_known(iotlb, &ask) && !is_out_of_date(iotlb, &ask) &&
                     hg_pending_find(iotlb->pending, ask.addr, ask.perm) == HG_PENDING_NOT;
 
         if (send && !hg_pending_add(iotlb->pending, ask.addr, ask.perm, now_ns))

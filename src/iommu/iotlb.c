@@ -244,8 +244,10 @@ bool hg_iotlb_unpublish(struct hg_iotlb *iotlb, uint64_t iova, uint64_t size)
         hide_all(iotlb);
     else
         iotlb_hide_range(iotlb, first, last, NULL, NULL);
-    hg_pending_forget_faults(iotlb->pending, first, last);
+    hg_pending_forget(iotlb->pending, first, last);
     iotlb_announce(iotlb);
+    iotlb->taken[iotlb->taken_n++ % HG_IOTLB_TAKEN_N] =
+        (struct hg_iotlb_taken){first, last, (uint32_t)hg_iotlb_answers(iotlb)};
     return iotlb->unsettled;
 }
 

@@ -59,7 +59,14 @@ static inline uint64_t hg_iotlb_granule(uint64_t addr)
 
 struct hg_space;
 
-enum { HG_IOTLB_GONE_MAX = 256 };
+enum { HG_IOTLB_GONE_MAX = 256, HG_IOTLB_TAKEN_N = 64 };
+
+/* A range that the front-end has taken back. */
+struct hg_iotlb_taken {
+    uint64_t first;
+    uint64_t last;
+    uint32_t answers; /* the count since then, cut */
+};
 
 /* The fields are here for the look-ups, which are inline; nobody outside this folder touches them. */
 struct hg_iotlb {
@@ -79,6 +86,8 @@ struct hg_iotlb {
     uint64_t timeouts;
     struct hg_iotlb_table *retired;   /* tables that readers may still follow */
     uint32_t gone[HG_IOTLB_GONE_MAX]; /* the first of the gone slots' numbers */
+    uint64_t taken_n;                 /* ranges taken back so far; the last ones: */
+    struct hg_iotlb_taken taken[HG_IOTLB_TAKEN_N];
 };
 
 /* A translation that has been found: [base, base + size) lies at host. */
@@ -135,7 +144,8 @@ void hg_iotlb_free(struct hg_iotlb *iotlb);
 int hg_iotlb_update(struct hg_iotlb *iotlb, const struct hg_space *space, uint64_t iova,
                     uint64_t size, uint64_t user_addr, unsigned perm, struct hg_err *err);
 
-/* Takes every block that touches [iova, iova + size) out of sight; size 0 means everything, ends saturate.
+/* Takes every block that touches [iova, iova + size) out of sight, and forgets misses and faults there: who
+ * waits for one comes again and asks. size 0 means everything, ends saturate.
  * True when the caller must let a grace period pass and call hg_iotlb_settle() before he promises
  * anything: a block was taken out now, or by an earlier call that has not settled. */
 bool hg_iotlb_unpublish(struct hg_iotlb *iotlb, uint64_t iova, uint64_t size);
@@ -162,6 +172,7 @@ struct hg_iotlb_info hg_iotlb_info(const struct hg_iotlb *iotlb);
 struct hg_ask {
     uint64_t addr; /* of the granule */
     unsigned perm;
+    uint32_t answers; /* the count when it was asked, cut */
 };
 
 /*
@@ -202,8 +213,8 @@ static inline uint64_t hg_iotlb_answers(const struct hg_iotlb *iotlb)
     return atomic_load_explicit(&iotlb->answers, memory_order_acquire);
 }
 
-/* Takes the next miss that has to be sent, skipping those that are known or pending by now, and notes it as
- * pending from now_ns on. False when there is none, or no room for another pending one: then it stays with
+/* Takes the next miss that has to be sent, skipping those that are known, pending or taken back by now, and
+ * notes it as pending from now_ns on. False when there is none, or no room for another pending one: then it stays with
  * its queue, which does not wake control for it again, so control asks again whenever updates or
  * hg_iotlb_expire() have made room. Control. */
 bool hg_iotlb_next_miss(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t now_ns,

@@ -171,16 +171,15 @@ void hg_pending_answer(struct hg_pending *pending, uint64_t first, uint64_t last
     visit(pending, first, last, answer_one, &perm);
 }
 
-static void forget_fault(struct hg_pending *pending, unsigned b, unsigned way, void *ctx)
+static void forget_one(struct hg_pending *pending, unsigned b, unsigned way, void *ctx)
 {
     (void)ctx;
-    if (state_of(load(&pending->bucket[b].word[way])) != HG_PENDING_ASKED)
-        forget(pending, b, way);
+    forget(pending, b, way);
 }
 
-void hg_pending_forget_faults(struct hg_pending *pending, uint64_t first, uint64_t last)
+void hg_pending_forget(struct hg_pending *pending, uint64_t first, uint64_t last)
 {
-    visit(pending, first, last, forget_fault, NULL);
+    visit(pending, first, last, forget_one, NULL);
 }
 
 unsigned hg_pending_list(const struct hg_pending *pending, uint64_t first, uint64_t last,

@@ -11,6 +11,9 @@
  *   PERMISSION  forgotten after as long again, when the front-end says something new of the address, or
  *               when the room is needed
  *
+ * An invalidation forgets misses too. The front-end may have read one after the address was unmapped, and then
+ * there is no answer; the address may be mapped and used again at once, which must not wait for that.
+ *
  * The table has a fixed size: what does not fit waits with the queue that asks for it.
  */
 #ifndef HG_IOMMU_PENDING_H
@@ -67,8 +70,9 @@ bool hg_pending_add(struct hg_pending *pending, uint64_t addr, unsigned perm, ui
  * settled, others become faults. */
 void hg_pending_answer(struct hg_pending *pending, uint64_t first, uint64_t last, unsigned perm);
 
-/* Forgets faults in [first, last]; misses stay, their answer is on its way. */
-void hg_pending_forget_faults(struct hg_pending *pending, uint64_t first, uint64_t last);
+/* The front-end has taken [first, last] back: forgets the misses and faults there. Who still wants an
+ * address asks again. */
+void hg_pending_forget(struct hg_pending *pending, uint64_t first, uint64_t last);
 
 /* Writes the granules of misses in [first, last] to addr, which has room for HG_PENDING_MAX; returns how
  * many. */

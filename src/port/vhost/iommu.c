@@ -60,9 +60,12 @@ static int invalidate(struct hg_vhost_port *vp, const struct hg_vhost_call *call
 {
     struct hg_vhost_iommu *iommu = &vp->iommu;
     const struct hg_vhost_iotlb *msg = &call->in->iotlb;
+    uint64_t pending = hg_iotlb_info(iommu->iotlb).pending;
 
     if (hg_iotlb_unpublish(iommu->iotlb, msg->iova, msg->size))
         iommu->grace = true;
+    if (hg_iotlb_info(iommu->iotlb).pending != pending)
+        iommu->answered = true; /* who waits for what was forgotten asks again */
     for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++)
         if (hg_vhost_ring_touches(hg_vhost_ring(vp, i), msg->iova, msg->size))
             uproot(iommu, hg_vhost_ring(vp, i));

@@ -44,6 +44,13 @@ struct model_miss {
     uint64_t deadline_ns;
 };
 
+struct model_ask {
+    uint64_t addr;
+    unsigned perm;
+    unsigned taken_n; /* ranges taken back since it was asked */
+    bool taken;       /* it was in one of them */
+};
+
 struct model {
     struct hg_space space;
     struct hg_iotlb *iotlb;
@@ -56,7 +63,7 @@ struct model {
     unsigned miss_n;
     struct model_miss miss[MODEL_MISSES_MAX];
     unsigned ask_n; /* asked and not taken by control */
-    struct hg_ask ask[HG_IOTLB_ASKS_N];
+    struct model_ask ask[HG_IOTLB_ASKS_N];
     uint64_t evictions; /* accounted for */
     uint64_t now_ns;
     bool taken_out; /* a grace period is due */

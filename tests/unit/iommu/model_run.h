@@ -36,19 +36,19 @@ static void model_ask(struct model *m)
     for (unsigned i = 0; i < m->ask_n; i++)
         again = again || (m->ask[i].addr == granule && m->ask[i].perm == perm);
     if (!again && m->ask_n < HG_IOTLB_ASKS_N)
-        m->ask[m->ask_n++] = (struct hg_ask){granule, perm};
+        m->ask[m->ask_n++] = (struct model_ask){granule, perm, 0, false};
 }
 
 /* Whether control is expected to send a miss, and which. */
-static bool model_next(struct model *m, struct hg_ask *want)
+static bool model_next(struct model *m, struct model_ask *want)
 {
     while (m->ask_n > 0) {
         const struct model_block *block = model_find(m, m->ask[0].addr);
 
         *want = m->ask[0];
         memmove(&m->ask[0], &m->ask[1], --m->ask_n * sizeof(m->ask[0]));
-        if ((block == NULL || (block->perm & want->perm) == 0) &&
-            model_known(m, want->addr, want->perm) == NULL)
+        if ((block == NULL || (block->perm & want->perm) == 0) && !want->taken &&
+            want->taken_n < HG_IOTLB_TAKEN_N && model_known(m, want->addr, want->perm) == NULL)
             return true;
     }
     return false;
@@ -56,7 +56,7 @@ static bool model_next(struct model *m, struct hg_ask *want)
 
 static void model_take_miss(struct model *m)
 {
-    struct hg_ask want;
+    struct model_ask want;
     struct hg_ask got;
 
     if (m->miss_n == MODEL_MISSES_MAX)
@@ -88,12 +88,16 @@ static void model_answer(struct model *m, uint64_t first, uint64_t last, unsigne
     }
 }
 
-static void model_forget_faults(struct model *m, uint64_t first, uint64_t last)
+/* The front-end has taken a range back. */
+static void model_forget(struct model *m, uint64_t first, uint64_t last)
 {
     for (unsigned i = m->miss_n; i-- > 0;)
-        if (m->miss[i].state != HG_PENDING_ASKED && m->miss[i].addr <= last &&
-            m->miss[i].addr + (MODEL_PAGE - 1) >= first)
+        if (m->miss[i].addr <= last && m->miss[i].addr + (MODEL_PAGE - 1) >= first)
             m->miss[i] = m->miss[--m->miss_n];
+    for (unsigned i = 0; i < m->ask_n; i++) {
+        m->ask[i].taken_n++;
+        m->ask[i].taken |= m->ask[i].addr <= last && m->ask[i].addr + (MODEL_PAGE - 1) >= first;
+    }
 }
 
 static void model_expire(struct model *m)
@@ -168,7 +172,7 @@ static void model_unpublish(struct model *m)
     for (unsigned i = m->block_n; i-- > 0;)
         if (m->block[i].base <= last && m->block[i].base + (m->block[i].size - 1) >= first)
             model_drop(m, i);
-    model_forget_faults(m, first, last);
+    model_forget(m, first, last);
     m->taken_out |= m->block_n < n;
     model_require(wait || !m->taken_out);
 }

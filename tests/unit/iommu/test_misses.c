@@ -239,17 +239,59 @@ static void an_unanswered_miss_is_a_fault_and_is_forgotten(void **state)
     expect_miss(&asks, START_NS + 2 * S, 3 * PAGE, HG_PERM_READ);
 }
 
-static void an_invalidation_clears_faults_and_leaves_misses(void **state)
+/* A miss that the front-end reads after it has unmapped the address is not answered. */
+static void an_invalidation_forgets_faults_and_misses(void **state)
 {
+    uint64_t answers;
+
     (void)state;
     send_miss(3 * PAGE, HG_PERM_READ);
     update(3 * PAGE, PAGE, 0);
     send_miss(4 * PAGE, HG_PERM_READ);
-    hg_iotlb_unpublish(iotlb, 0, 0);
-    assert_int_equal(lack(3 * PAGE, HG_PERM_READ), HG_LACK_MISS);
+    send_miss(5 * PAGE, HG_PERM_READ);
+    answers = hg_iotlb_answers(iotlb);
+    hg_iotlb_unpublish(iotlb, 3 * PAGE, 2 * PAGE);
+    assert_true(hg_iotlb_answers(iotlb) != answers); /* so who waits comes again */
     assert_int_equal(hg_iotlb_info(iotlb).pending, 1);
+    send_miss(3 * PAGE, HG_PERM_READ);
+    send_miss(4 * PAGE, HG_PERM_READ);
+    assert_int_equal(lack(5 * PAGE, HG_PERM_READ), HG_LACK_MISS);
+    hg_asks_flush(&asks);
+    expect_no_miss(&asks);
+    assert_int_equal(hg_iotlb_info(iotlb).pending, 3);
     hg_iotlb_forget_misses(iotlb);
     assert_int_equal(hg_iotlb_info(iotlb).pending, 0);
+}
+
+/* Asked for between a look-up that failed and the entry's arrival, then used, unmapped and taken back, all
+ * before control has read what was asked. */
+static void what_is_out_of_date_is_not_sent(void **state)
+{
+    (void)state;
+    lack(3 * PAGE, HG_PERM_READ);
+    lack(4 * PAGE, HG_PERM_READ);
+    hg_asks_flush(&asks);
+    update(3 * PAGE, PAGE, RW);
+    hg_iotlb_unpublish(iotlb, 3 * PAGE, PAGE);
+    expect_miss(&asks, START_NS, 4 * PAGE, HG_PERM_READ);
+    expect_no_miss(&asks);
+    send_miss(3 * PAGE, HG_PERM_READ); /* the address is in use again */
+}
+
+static void what_may_be_out_of_date_is_not_sent(void **state)
+{
+    (void)state;
+    lack(3 * PAGE, HG_PERM_READ);
+    hg_asks_flush(&asks);
+    for (uint64_t i = 0; i < HG_IOTLB_TAKEN_N - 1; i++)
+        hg_iotlb_unpublish(iotlb, (4 + i) * PAGE, PAGE);
+    expect_miss(&asks, START_NS, 3 * PAGE, HG_PERM_READ); /* nothing that was taken back is it */
+    lack(2 * PAGE, HG_PERM_READ);
+    hg_asks_flush(&asks);
+    for (uint64_t i = 0; i < HG_IOTLB_TAKEN_N; i++)
+        hg_iotlb_unpublish(iotlb, (4 + i) * PAGE, PAGE);
+    expect_no_miss(&asks); /* more than is remembered */
+    send_miss(2 * PAGE, HG_PERM_READ);
 }
 
 static void without_an_iotlb_all_is_a_fault(void **state)
@@ -276,8 +318,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_refusal_is_a_fault, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_unanswered_miss_is_a_fault_and_is_forgotten, set_up,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(an_invalidation_clears_faults_and_leaves_misses, set_up,
+        cmocka_unit_test_setup_teardown(an_invalidation_forgets_faults_and_misses, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(what_is_out_of_date_is_not_sent, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_may_be_out_of_date_is_not_sent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_an_iotlb_all_is_a_fault, set_up, tear_down),
     };
 
