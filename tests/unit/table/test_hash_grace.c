@@ -22,7 +22,7 @@ static struct hg_hash *hash;
 
 static void begin(uint32_t max)
 {
-    struct hg_hash_options options = {.max = max, .key_bytes = 8, .seed = 1};
+    struct hg_hash_options options = {.keys_max = max, .key_bytes = 8, .seed = 1};
     struct hg_arena_options memory = {
         .name = "grace", .bytes = hg_hash_bytes(&options), .pages = HG_PAGES_4K};
 
@@ -107,7 +107,7 @@ static void a_delete_waits_when_slots_have_gathered(void **state)
     delete (HELD + 1, HG_HASH_RETIRED_MAX - 1);
     assert_int_equal(grace.waits_n, 0);
     run_scene(&scene);
-    assert_int_equal(hg_hash_info(hash).retired, 0);
+    assert_int_equal(hg_hash_info(hash).retired_n, 0);
     end();
 }
 
@@ -238,7 +238,7 @@ static void an_add_waits_after_many_moves(void **state)
 
 static void one_thread_waits_for_nobody(void **state)
 {
-    struct hg_hash_options options = {.max = 1000, .key_bytes = 8, .one_thread = true};
+    struct hg_hash_options options = {.keys_max = 1000, .key_bytes = 8, .one_thread = true};
     struct hg_arena_options memory = {
         .name = "grace", .bytes = hg_hash_bytes(&options), .pages = HG_PAGES_4K};
 

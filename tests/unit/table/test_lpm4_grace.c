@@ -22,7 +22,7 @@ static uint16_t entry; /* that names the group */
 /* One group, and a route that has it. */
 static void begin(void)
 {
-    struct hg_lpm4_options options = {.rules_max = 100, .groups_max = 1};
+    struct hg_lpm4_options options = {.routes_max = 100, .groups_max = 1};
     struct hg_arena_options memory = {
         .name = "grace", .bytes = hg_lpm4_bytes(&options), .pages = HG_PAGES_4K};
 

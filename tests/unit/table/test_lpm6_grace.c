@@ -26,7 +26,7 @@ static struct hg_lpm6_head head;
 
 static void begin(uint32_t nodes_max)
 {
-    struct hg_lpm6_options options = {.rules_max = 100, .nodes_max = nodes_max};
+    struct hg_lpm6_options options = {.routes_max = 100, .nodes_max = nodes_max};
     struct hg_arena_options memory = {
         .name = "grace", .bytes = hg_lpm6_bytes(&options), .pages = HG_PAGES_4K};
 
