@@ -89,18 +89,28 @@ void hg_ring_free(struct hg_ring *ring)
     free(ring);
 }
 
-void hg_ring_copy_wrapped_(const struct hg_ring *ring, uint64_t slot, const void *from, void *to,
-                           uint32_t n)
+static void copy_wrapped(const struct hg_ring *ring, char *at, const char *from, char *to,
+                         size_t bytes, size_t first_bytes)
 {
-    char *at = ring->elems + slot * ring->elem_bytes;
-    size_t first_bytes = (size_t)(ring->slots_n - slot) * ring->elem_bytes;
-    size_t second_bytes = (size_t)n * ring->elem_bytes - first_bytes;
-
     if (from) {
         memcpy(at, from, first_bytes);
-        memcpy(ring->elems, (const char *)from + first_bytes, second_bytes);
+        memcpy(ring->elems, from + first_bytes, bytes - first_bytes);
     } else {
         memcpy(to, at, first_bytes);
-        memcpy((char *)to + first_bytes, ring->elems, second_bytes);
+        memcpy(to + first_bytes, ring->elems, bytes - first_bytes);
     }
+}
+
+void hg_ring_copy_any_(const struct hg_ring *ring, uint64_t slot, const void *from, void *to,
+                       uint32_t n)
+{
+    char *at = ring->elems + slot * ring->elem_bytes;
+    size_t bytes = (size_t)n * ring->elem_bytes;
+
+    if (hg_unlikely(slot + n > ring->slots_n))
+        copy_wrapped(ring, at, from, to, bytes, (ring->slots_n - slot) * ring->elem_bytes);
+    else if (from)
+        hg_ring_copy_bytes_(at, from, bytes);
+    else
+        hg_ring_copy_bytes_(to, at, bytes);
 }

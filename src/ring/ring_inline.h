@@ -43,10 +43,10 @@ struct hg_ring {
 
 HG_API_BEGIN
 
-/* Copies n elements between the slots from `slot` on, of which there are fewer up to the end, and
+/* Copies n elements of whatever size between the slots from `slot` on, perhaps beyond the end, and
  * an array: into the slots if `from` is not NULL, else out of them. */
-void hg_ring_copy_wrapped_(const struct hg_ring *ring, uint64_t slot, const void *from, void *to,
-                           uint32_t n);
+void hg_ring_copy_any_(const struct hg_ring *ring, uint64_t slot, const void *from, void *to,
+                       uint32_t n);
 
 HG_API_END
 
@@ -157,12 +157,10 @@ HG_RING_INLINE_ uint32_t hg_ring_claim_(struct hg_ring *ring, bool producer, uin
     }
 }
 
-/* Copies n elements: up to 128 bytes in pieces as wide as the compiler's registers, more with the C
- * library's copy, which is as wide as the processor's. */
-HG_RING_INLINE_ void hg_ring_copy_(char *to, const char *from, size_t elem_bytes, uint32_t n)
+/* Copies multiples of 4 bytes: up to 128 in pieces as wide as the compiler's registers, more with the
+ * C library's copy, which is as wide as the processor's. */
+HG_RING_INLINE_ void hg_ring_copy_bytes_(char *to, const char *from, size_t bytes)
 {
-    size_t bytes = n * elem_bytes;
-
     if (bytes >= 128) {
         memcpy(to, from, bytes);
         return;
@@ -191,33 +189,43 @@ HG_RING_INLINE_ void hg_ring_copy_(char *to, const char *from, size_t elem_bytes
         memcpy(to, from, 4);
 }
 
+/* Copies n elements that do not wrap, of a size that the compiler knows. */
+HG_RING_INLINE_ void hg_ring_copy_(const struct hg_ring *ring, bool producer, uint64_t slot,
+                                   const void *from, void *to, uint64_t elem_bytes, uint32_t n)
+{
+    char *at = ring->elems + slot * elem_bytes;
+
+    if (producer)
+        hg_ring_copy_bytes_(at, (const char *)from, n * elem_bytes);
+    else
+        hg_ring_copy_bytes_((char *)to, at, n * elem_bytes);
+}
+
 /* Claims, copies and publishes. A producer copies from `from`, a consumer to `to`; the other is
  * NULL. */
 HG_RING_INLINE_ uint32_t hg_ring_move_(struct hg_ring *ring, bool producer, const void *from,
                                        void *to, uint32_t least, uint32_t n)
 {
-    uint32_t elem_bytes = ring->elem_bytes;
+    uint32_t elem_bytes = ring->elem_bytes; /* behind the claim's atomics, that would be late */
     uint64_t pos;
     uint64_t slot;
 
-    /* The compiler does not know elem_bytes; what it knows of the array would make it warn. */
+    /* The compiler does not know which size it is; what it knows of the array would make it warn. */
     __asm__("" : "+r"(from), "+r"(to));
     n = hg_ring_claim_(ring, producer, least, n, &pos);
     if (n == 0)
         return 0;
     slot = hg_ring_slot_(ring, pos);
-    if (hg_unlikely(slot + n > ring->slots_n)) {
-        hg_ring_copy_wrapped_(ring, slot, from, to, n);
-    } else if (hg_likely(elem_bytes == 8)) { /* the same with a constant: pointers */
-        char *at = ring->elems + slot * 8;
-
-        hg_ring_copy_(producer ? at : (char *)to, producer ? (const char *)from : at, 8, n);
-    } else {
-        char *at = ring->elems + slot * elem_bytes;
-
-        hg_ring_copy_(producer ? at : (char *)to, producer ? (const char *)from : at, elem_bytes,
-                      n);
-    }
+    /* Pointers and what takes two are short in line. More sizes, or one that is not constant, and the
+     * compiler no longer keeps what the short ones need in registers: twice as slow. */
+    if (hg_unlikely(slot + n > ring->slots_n))
+        hg_ring_copy_any_(ring, slot, from, to, n);
+    else if (hg_likely(elem_bytes == 8))
+        hg_ring_copy_(ring, producer, slot, from, to, 8, n);
+    else if (elem_bytes == 16)
+        hg_ring_copy_(ring, producer, slot, from, to, 16, n);
+    else
+        hg_ring_copy_any_(ring, slot, from, to, n);
     hg_ring_publish_(ring, producer, pos, slot, n);
     return n;
 }
