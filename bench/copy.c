@@ -1,6 +1,6 @@
 /*
- * What one copy of a frame costs by itself: n bytes from one set of buffers to another, each used once
- * a round, with as many buffers as given. Sets that fit the second-level cache show the core's
+ * What one copy of a frame costs by itself: n bytes from one set of buffers to another, each used
+ * once a round, with as many buffers as given. Sets that fit the second-level cache show the core's
  * speed, larger ones how many lines the core can have under way at once: the floor under any switch
  * that moves frames between rings of that many buffers.
  *
@@ -12,20 +12,13 @@
 
 #include "base/clock.h"
 #include "base/shm.h"
+#include "sample.h"
 
 enum {
     STRIDE_BYTES = 2112, /* an odd number of lines, as drivers arrange their buffers */
     BUFFERS_MAX = 4096,
     SAMPLES_N = 9,
 };
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
 
 /* Median cycles of one copy. */
 static double measure(uint8_t *from, uint8_t *to, size_t bytes, unsigned buffers_n,
@@ -41,8 +34,7 @@ static double measure(uint8_t *from, uint8_t *to, size_t bytes, unsigned buffers
                 hg_shm_through(to + i * STRIDE_BYTES, from + i * STRIDE_BYTES, bytes);
         sample[s] = (double)(hg_cycles() - begin) / rounds_n / buffers_n;
     }
-    qsort(sample, SAMPLES_N, sizeof(sample[0]), compare);
-    return sample[SAMPLES_N / 2];
+    return sample_median(sample, SAMPLES_N);
 }
 
 int main(int argc, char **argv)

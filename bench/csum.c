@@ -1,13 +1,13 @@
 /*
- * Cycles per byte of the checksum's kernels, plain C and vector in turns on the same bytes, by length.
- * The median over the rounds of each and of their ratio. Takes about two seconds.
+ * Cycles per byte of the checksum's kernels, plain C and vector in turns on the same bytes, by
+ * length. The median over the rounds of each and of their ratio. Takes about two seconds.
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/bits.h"
 #include "base/clock.h"
+#include "sample.h"
 #include "wire/csum_kernel.h"
 
 enum { ROUNDS_N = 9, BYTES_PER_ROUND = 8 << 20 };
@@ -26,20 +26,6 @@ static double cycles_per_byte(const struct hg_csum_kernel *kernel, size_t n)
     return (double)(hg_cycles() - start) / ((double)calls_n * (double)n);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-static double median(double *values)
-{
-    qsort(values, ROUNDS_N, sizeof(values[0]), by_value);
-    return values[ROUNDS_N / 2];
-}
-
 static void compare(const struct hg_csum_kernel *kernel, const struct hg_csum_kernel *plain)
 {
     static const size_t lengths[] = {20, 64, 128, 256, 512, 1460, 4096, 16384, 65536 - 8};
@@ -55,7 +41,8 @@ static void compare(const struct hg_csum_kernel *kernel, const struct hg_csum_ke
             ratio[r] = theirs[r] / ours[r];
         }
         printf("%6zu bytes  %-6s %.3f cycles/byte  %-6s %.3f  speed-up %.2f\n", lengths[l],
-               kernel->name, median(ours), plain->name, median(theirs), median(ratio));
+               kernel->name, sample_median(ours, ROUNDS_N), plain->name,
+               sample_median(theirs, ROUNDS_N), sample_median(ratio, ROUNDS_N));
     }
 }
 

@@ -1,7 +1,7 @@
 /*
- * Cycles of the IOTLB: per look-up by number of live pages and page size, for bursts as virtqueues do them
- * and one by one; per update and invalidation. Pages are scattered, each at an address and a host of
- * its own, and named in random order. Takes about ten seconds.
+ * Cycles of the IOTLB: per look-up by number of live pages and page size, for bursts as virtqueues
+ * do them and one by one; per update and invalidation. Pages are scattered, each at an address and
+ * a host of its own, and named in random order. Takes about ten seconds.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -71,7 +71,8 @@ static void fill(uint64_t n, unsigned small_of)
     }
 }
 
-/* As a ring does it: a pass that announces, a pass that looks up, with a hint that hardly ever fits. */
+/* As a ring does it: a pass that announces, a pass that looks up, with a hint that hardly ever
+ * fits. */
 static uint64_t in_bursts(void)
 {
     const struct hg_iotlb_table *table = hg_qsbr_read(&space.iotlb->table);

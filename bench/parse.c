@@ -1,14 +1,14 @@
 /*
- * Cycles per packet of hg_parse_burst(), by kind of frame, over bursts whose heads are in the cache as
- * they are after a receive. Prints one line per kind; takes about a second.
+ * Cycles per packet of hg_parse_burst(), by kind of frame, over bursts whose heads are in the cache
+ * as they are after a receive. Prints one line per kind; takes about a second.
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "flow/parse.h"
+#include "sample.h"
 #include "wire/arp.h"
 #include "wire/eth.h"
 #include "wire/ip4.h"
@@ -134,17 +134,10 @@ static void mixed(struct hg_pkt *pkt, unsigned i)
     make[(i * 2654435761u >> 16) % HG_ARRAY_N(make)](pkt, i);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 static void measure(const char *name, void (*make)(struct hg_pkt *, unsigned))
 {
     double cycles[ROUNDS_N];
+    double median;
     uint32_t seen = 0;
 
     memset(&burst, 0, sizeof(burst));
@@ -160,9 +153,9 @@ static void measure(const char *name, void (*make)(struct hg_pkt *, unsigned))
         }
         cycles[r] = (double)(hg_cycles() - start) / ((double)BURSTS_N * HG_BURST_N);
     }
-    qsort(cycles, ROUNDS_N, sizeof(cycles[0]), by_value);
+    median = sample_median(cycles, ROUNDS_N);
     printf("%-28s %6.1f cycles/packet  (best %.1f, worst %.1f; hash sum %08" PRIx32 ")\n", name,
-           cycles[ROUNDS_N / 2], cycles[0], cycles[ROUNDS_N - 1], seen);
+           median, cycles[0], cycles[ROUNDS_N - 1], seen);
 }
 
 int main(void)

@@ -1,7 +1,7 @@
 /*
- * How long control waits for a grace period, hg_qsbr_wait(), by what the worker is doing: polling in
- * vain, handling bursts of some length, or asleep. Median, p99 and maximum; control is on the first CPU
- * that the process may use, the worker on the last. Takes about five seconds.
+ * How long control waits for a grace period, hg_qsbr_wait(), by what the worker is doing: polling
+ * in vain, handling bursts of some length, or asleep. Median, p99 and maximum; control is on the
+ * first CPU that the process may use, the worker on the last. Takes about five seconds.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,11 +1,12 @@
-/* What micro-benchmarks with threads share: CPUs, samples with their order statistics, and the --smoke
- * switch. */
+/* What benchmarks share: CPUs, samples with their order statistics, numbers that look random, and
+ * the --smoke switch. */
 #ifndef HG_BENCH_SAMPLE_H
 #define HG_BENCH_SAMPLE_H
 
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,21 @@ static inline void sample_sort(uint64_t *samples, unsigned n)
 static inline uint64_t sample_quantile(const uint64_t *sorted, unsigned n, unsigned per_mille)
 {
     return sorted[(uint64_t)(n - 1) * per_mille / 1000];
+}
+
+static inline int sample_order_real(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Sorts the values. */
+static inline double sample_median(double *values, unsigned n)
+{
+    qsort(values, n, sizeof(values[0]), sample_order_real);
+    return values[n / 2];
 }
 
 /* The first and the last CPU that the calling thread may use. */
@@ -57,7 +73,19 @@ static inline void stay_on(int cpu)
 
     CPU_ZERO(&only);
     CPU_SET(cpu, &only);
-    sched_setaffinity(0, sizeof(only), &only);
+    if (sched_setaffinity(0, sizeof(only), &only) < 0)
+        perror("sched_setaffinity");
+}
+
+/* The same in every run (xorshift64). */
+static inline uint64_t draw(void)
+{
+    static uint64_t state = 88172645463325252u;
+
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
 }
 
 /* Whether the only argument is --smoke: a run of some milliseconds that proves that it works. */

@@ -3,12 +3,12 @@
  * queue selection, software checksums and segmentation cost. Takes about a second.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "flow/parse.h"
 #include "port/port.h"
+#include "sample.h"
 #include "wire/eth.h"
 #include "wire/ip4.h"
 #include "wire/tcp.h"
@@ -57,14 +57,6 @@ static void make_burst(unsigned flows, uint32_t payload_bytes, struct hg_offload
     hg_parse_burst(&burst);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 static void measure(const char *name, unsigned queue_n, unsigned offloads, unsigned bursts_n)
 {
     double cycles[ROUNDS_N];
@@ -82,14 +74,12 @@ static void measure(const char *name, unsigned queue_n, unsigned offloads, unsig
         per_round_n = taken_n / bursts_n;
         cycles[r] = (double)(hg_cycles() - start) / (double)taken_n;
     }
-    qsort(cycles, ROUNDS_N, sizeof(cycles[0]), by_value);
-    printf("%-44s %8.1f cycles per frame out (%u in, %u out)\n", name, cycles[ROUNDS_N / 2],
-           burst.n, (unsigned)per_round_n);
+    printf("%-44s %8.1f cycles per frame out (%u in, %u out)\n", name,
+           sample_median(cycles, ROUNDS_N), burst.n, (unsigned)per_round_n);
 }
 
 int main(void)
 {
-    const unsigned all = HG_TX_CSUM | HG_TX_TSO4 | HG_TX_TSO6 | HG_TX_ECN;
     const uint16_t l4 = HG_ETH_BYTES + HG_IP4_BYTES;
     const struct hg_offload plain = {0};
     const struct hg_offload csum = {HG_OL_NEEDS_CSUM, HG_GSO_NONE, 0, l4, HG_TCP_CSUM};
@@ -101,7 +91,7 @@ int main(void)
         port.txq[q] = &txqs[q];
     }
     make_burst(8, 1460, plain);
-    measure("plain, one queue, receiver takes all offloads", 1, all, 50000);
+    measure("plain, one queue, receiver takes all offloads", 1, HG_TX_ALL, 50000);
     measure("plain, one queue, receiver takes none", 1, 0, 50000);
     measure("plain, four queues, 8 flows", QUEUES_N, 0, 50000);
     make_burst(1, 1460, plain);

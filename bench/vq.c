@@ -1,10 +1,10 @@
 /*
- * What a device's rings cost, and an IOTLB before them: two guests with a transmit and a receive ring each, of
- * either format, driven by one thread; another one moves frames from guest to guest and does nothing else
- * with them. Each buffer is in a page of its own, pages are scattered, and each guest has an IOTLB of
- * its own. Prints the mover's cycles per frame, the median over turns in which a whole burst came, which
- * other work on the machine hardly touches, without and with the IOTLBs: they take turns, the median
- * of the rounds and of their ratios is printed.
+ * What a device's rings cost, and an IOTLB before them: two guests with a transmit and a receive
+ * ring each, of either format, driven by one thread; another one moves frames from guest to guest
+ * and does nothing else with them. Each buffer is in a page of its own, pages are scattered, and
+ * each guest has an IOTLB of its own. Prints the mover's cycles per frame, the median over turns in
+ * which a whole burst came, which other work on the machine hardly touches, without and with the
+ * IOTLBs: they take turns, the median of the rounds and of their ratios is printed.
  *
  *   vq [--smoke | WORD]   only what has the word in its name
  */
@@ -71,16 +71,6 @@ static void die(const char *why)
     exit(1);
 }
 
-static uint64_t random_below(uint64_t n)
-{
-    static uint64_t state = 88172645463325252u;
-
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state % n;
-}
-
 static void lane_open(struct lane *lane, const struct config *config, bool receives)
 {
     uint64_t features = (config->packed ? HG_BIT(HG_VIRTIO_F_RING_PACKED) : 0) |
@@ -117,13 +107,14 @@ static void lane_close(struct lane *lane)
     free(lane->host);
 }
 
-/* Gives each lane its pages in an order that says nothing about where they are, and tells the IOTLB. */
+/* Gives each lane its pages in an order that says nothing about where they are, and tells the
+ * IOTLB. */
 static void scatter(struct guest *guest, const struct config *config)
 {
     static uint32_t order[PAGES_MAX];
 
     for (uint32_t i = 0; i < config->pages_n; i++) {
-        uint32_t j = (uint32_t)random_below(i + 1);
+        uint32_t j = (uint32_t)(draw() % (i + 1));
 
         order[i] = order[j];
         order[j] = i;
@@ -261,18 +252,6 @@ static void use_iommu(bool on)
     }
 }
 
-static double median(double *values, unsigned n)
-{
-    for (unsigned i = 1; i < n; i++)
-        for (unsigned j = i; j > 0 && values[j] < values[j - 1]; j--) {
-            double other = values[j];
-
-            values[j] = values[j - 1];
-            values[j - 1] = other;
-        }
-    return values[n / 2];
-}
-
 static void measure(struct config *config)
 {
     double cycles[2][ROUNDS_MAX] = {{0}};
@@ -303,7 +282,8 @@ static void measure(struct config *config)
         guests[0].asks.put != 0)
         die("a ring is broken, or a translation is missing");
     printf("%-34s %6.1f without, %6.1f with, ratio %.3f\n", config->name,
-           median(cycles[0], rounds_n), median(cycles[1], rounds_n), median(ratio, rounds_n));
+           sample_median(cycles[0], rounds_n), sample_median(cycles[1], rounds_n),
+           sample_median(ratio, rounds_n));
     fflush(stdout);
     for (unsigned g = 0; g < GUESTS_N; g++)
         guest_close(&guests[g]);

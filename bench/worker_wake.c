@@ -1,8 +1,8 @@
 /*
- * How long a sleeping worker takes to wake: from just before the signal of another thread's eventfd to
- * the poll that follows, in nanoseconds. Median, p99 and maximum, for sleeps of several lengths, because
- * a processor that has been idle for longer is deeper asleep. The worker is pinned to the last CPU that
- * the process may use, the signaller to the first. Takes about ten seconds.
+ * How long a sleeping worker takes to wake: from just before the signal of another thread's eventfd
+ * to the poll that follows, in nanoseconds. Median, p99 and maximum, for sleeps of several lengths,
+ * because a processor that has been idle for longer is deeper asleep. The worker is pinned to the
+ * last CPU that the process may use, the signaller to the first. Takes about ten seconds.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /*
- * 4. A vhost echo: the network card of a virtual machine, of which everything comes back, addresses swapped.
+ * 4. A vhost echo: a virtual machine's network card. What it sends comes back, addresses swapped.
  *
  *     4-vhost-echo [-c CPUS] [-t SECONDS] [SOCKET]
  *

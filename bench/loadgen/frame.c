@@ -145,8 +145,8 @@ void frame_write_payload(const struct frame_kind *kind, uint8_t *buf, uint32_t s
                kind->bytes - HG_ETH_TYPE);
 }
 
-/* Where the checksum is left to the receiver, the field holds the pseudo-header's sum: over the length
- * as in Linux, or without it as in DPDK. Nobody reads it; each way is right. */
+/* Where the checksum is left to the receiver, the field holds the pseudo-header's sum: over the
+ * length as in Linux, or without it as in DPDK. Nobody reads it; each way is right. */
 static void forgive_csum(uint8_t *got, const uint8_t *sent, uint32_t at, uint32_t len)
 {
     for (uint32_t field = L4_AT + HG_TCP_CSUM; field < L4_AT + HG_TCP_CSUM + 2; field++)

@@ -1,12 +1,12 @@
 /*
  * The frames of the load generator: Ethernet, IPv4 and UDP, or TCP with a segmentation request of
- * 64 KiB. Both carry a sequence number and its complement, next to each other, so that the checksum is
- * the same for every number. With a verified payload each byte depends on the sequence number and its
- * place, and the checksum is computed anew.
+ * 64 KiB. Both carry a sequence number and its complement, next to each other, so that the checksum
+ * is the same for every number. With a verified payload each byte depends on the sequence number
+ * and its place, and the checksum is computed anew.
  *
- * A frame is written in two steps. frame_prepare() fills a buffer once, at start, with everything that
- * is the same in each frame of a stream. frame_write() puts in what is not: the virtio header, the two
- * addresses and the sequence number - 32 bytes, all in the buffer's first cache line.
+ * A frame is written in two steps. frame_prepare() fills a buffer once, at start, with everything
+ * that is the same in each frame of a stream. frame_write() puts in what is not: the virtio header,
+ * the two addresses and the sequence number - 32 bytes, all in the buffer's first cache line.
  */
 #ifndef BENCH_LOADGEN_FRAME_H
 #define BENCH_LOADGEN_FRAME_H

@@ -1,13 +1,14 @@
 /*
  * The virtual IOMMU of one end of the load generator: which IOVA means which page of the guest.
  *
- * The space of 48 bits is cut into slots of one size, and each slot has one window: a run of pages that
- * begins at a random place of its slot and ends before its end. So IOVAs are scattered, no two
+ * The space of 48 bits is cut into slots of one size, and each slot has one window: a run of pages
+ * that begins at a random place of its slot and ends before its end. So IOVAs are scattered, no two
  * windows touch, and a look-up is a shift. Windows are handed out oldest first and in an order that
- * is not that of their addresses: a back-end that keeps a translation for too long uses another page's.
+ * is not that of their addresses: a back-end that keeps a translation for too long uses another
+ * page's.
  *
- * Invalidations are sent without waiting. The owner of a page has it back when iommu_acked() says so of the
- * number that iommu_unmap() returned; how long that took is kept.
+ * Invalidations are sent without waiting. The owner of a page has it back when iommu_acked() says
+ * so of the number that iommu_unmap() returned; how long that took is kept.
  */
 #ifndef BENCH_LOADGEN_IOMMU_H
 #define BENCH_LOADGEN_IOMMU_H
@@ -59,15 +60,16 @@ int iommu_init(struct iommu *iommu, struct hg_vhost_front *front, uint32_t windo
                uint64_t page_bytes, uint64_t *random);
 void iommu_free(struct iommu *iommu);
 
-/* Maps `bytes`, whole pages, at user_addr, for reading and writing as QEMU does whatever the guest's driver said;
- * returns the window, of which there must be one idle. */
+/* Maps `bytes`, whole pages, at user_addr, for reading and writing as QEMU does whatever the
+ * guest's driver said; returns the window, of which there must be one idle. */
 uint32_t iommu_map(struct iommu *iommu, uint64_t user_addr, uint64_t bytes);
 
 /* How many windows may be unmapped now. */
 unsigned iommu_room(const struct iommu *iommu);
 
 /* Unmaps a window and tells the back-end; there must be room. Returns the
- * number to ask iommu_acked() for: never acknowledged if the session is broken, as iommu_run() will say. */
+ * number to ask iommu_acked() for: never acknowledged if the session is broken, as iommu_run() will
+ * say. */
 uint64_t iommu_unmap(struct iommu *iommu, uint32_t window);
 
 /* The window can be handed out again: its invalidation is acknowledged. */
@@ -84,7 +86,8 @@ bool iommu_translate(void *iommu, uint64_t iova, uint8_t perm, struct hg_vhost_i
 /* Lets the session read and send. Returns whether something came, or a negative errno. */
 int iommu_run(struct iommu *iommu, struct hg_err *err);
 
-/* Forgets how long acknowledgements took; and prints it, {"mean": us, ...}, together with `other`'s. */
+/* Forgets how long acknowledgements took; and prints it, {"mean": us, ...}, together with
+ * `other`'s. */
 void iommu_restart(struct iommu *iommu);
 void iommu_print_latency(struct iommu *iommu, struct iommu *other);
 

@@ -9,8 +9,8 @@
  *
  * or, with --latency, single frames at an interval: how long a switch that has nothing to do takes.
  *
- * It does the work of two guests' drivers and no more, so it is not what limits a switch; and it is the
- * same for every back-end.
+ * It does the work of two guests' drivers and no more, so it is not what limits a switch; and it is
+ * the same for every back-end.
  */
 #include <errno.h>
 #include <sched.h>
@@ -85,7 +85,8 @@ static unsigned turn(struct stream *streams, unsigned dir_n, bool each_use)
         done += stream_send(&streams[i], BATCH_N);
         done += stream_receive(&streams[i]);
     }
-    /* A back-end that waits for us has our processor, as it would have a guest's that waits for it. */
+    /* A back-end that waits for us has our processor, as it would have a guest's that waits for
+     * it. */
     if (each_use && !ports_serve(streams[0].from, streams[0].to) && done == 0)
         ports_rest(streams[0].from, streams[0].to, REST_NS);
     return done;

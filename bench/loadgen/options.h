@@ -20,8 +20,8 @@ struct options {
     uint64_t interval_ns;
 };
 
-/* Reads the command line, the paths and roles of two ports included. Ends the process when it is wrong, or
- * asks for help. */
+/* Reads the command line, the paths and roles of two ports included. Ends the process when it is
+ * wrong, or asks for help. */
 struct options options_parse(int argc, char **argv, struct port *ports);
 
 #endif

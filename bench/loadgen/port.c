@@ -71,7 +71,8 @@ static uint32_t buffers_of(const struct port_options *options, uint16_t num)
     return options->iommu == IOMMU_DYNAMIC ? n + SPARE_N : n;
 }
 
-/* Sizes that are known before there is memory; the ring's place in it is layout->bytes, which grows. */
+/* Sizes that are known before there is memory; the ring's place in it is layout->bytes, which
+ * grows. */
 static uint64_t plan_ring(struct layout *layout, struct ring *ring, uint32_t buf_bytes,
                           uint16_t num)
 {
@@ -184,8 +185,9 @@ static int place_ring(struct port *port, struct layout *layout, struct ring *rin
     return 0;
 }
 
-/* Huge pages when there are some: the load generator should not pay for its own address translation.
- * Scattered pages are of ordinary size behind the scenes, since most of a large one stays untouched. */
+/* Huge pages when there are some: the load generator should not pay for its own address
+ * translation. Scattered pages are of ordinary size behind the scenes, since most of a large one
+ * stays untouched. */
 static int take_memory(struct port *port, const struct layout *layout, struct hg_err *err)
 {
     uint64_t bytes = hg_round_up(layout->bytes, PAGE_BYTES);

@@ -1,6 +1,6 @@
 /*
- * One end of the load generator: a vhost-user front-end with one receive and one transmit ring, and the
- * guest's memory behind them.
+ * One end of the load generator: a vhost-user front-end with one receive and one transmit ring, and
+ * the guest's memory behind them.
  */
 #ifndef BENCH_LOADGEN_PORT_H
 #define BENCH_LOADGEN_PORT_H
@@ -21,7 +21,8 @@ struct port_options {
     bool packed;
     uint32_t frame_bytes; /* the largest that is sent */
 
-    /* A page for each buffer, scattered: pages of so many bytes, so many for both rings; 0: in a row. */
+    /* A page for each buffer, scattered: pages of so many bytes, so many for both rings; 0: in a
+     * row. */
     uint64_t page_bytes;
     uint32_t live_pages;
     enum iommu_mode iommu;
@@ -51,13 +52,15 @@ int port_open(struct port *port, const struct port_options *options, struct hg_e
 /* Waits until all n ports have a running session, then posts their receive buffers. */
 int ports_attach(struct port *ports, unsigned n, uint64_t timeout_ns, struct hg_err *err);
 
-/* Ends the sessions: takes the rings back from back-ends that still answer, and frees everything. */
+/* Ends the sessions: takes the rings back from back-ends that still answer, and frees
+ * everything. */
 void ports_close(struct port *ports, unsigned n);
 
 /* 0, or a negative errno with the reason for which the session or one of the rings is broken. */
 int port_check(const struct port *port, struct hg_err *err);
 
-/* Lets the virtual IOMMUs of both ports answer and hear. Returns whether there was anything. A session that breaks stays so: port_check() tells. */
+/* Lets the virtual IOMMUs of both ports answer and hear. Returns whether there was anything. A
+ * session that breaks stays so: port_check() tells. */
 bool ports_serve(struct port *a, struct port *b);
 
 /* Sleeps until something comes for them, or for `ns`. */

@@ -1,18 +1,18 @@
 /*
  * One ring of the load generator and the buffers behind it.
  *
- * In a row: buffer memory is bound to descriptors, as in a driver that recycles its buffers, so with a
- * back-end that works in order a descriptor is written once and never again. Buffers are an odd number of
- * cache lines apart: at a power of two their first lines, which are all that small frames use, would fall
- * into a few sets of every cache.
+ * In a row: buffer memory is bound to descriptors, as in a driver that recycles its buffers, so
+ * with a back-end that works in order a descriptor is written once and never again. Buffers are an
+ * odd number of cache lines apart: at a power of two their first lines, which are all that small
+ * frames use, would fall into a few sets of every cache.
  *
- * Scattered: each buffer has a page of its own, at a random line of it; the pages are in no order, here or
- * for the back-end.
+ * Scattered: each buffer has a page of its own, at a random line of it; the pages are in no order,
+ * here or for the back-end.
  *
- * Mapped for one use (with `iommu`): a descriptor takes the buffer that has been idle longest and maps its
- * page; when the back-end has used it, the page is unmapped, and what is in it counts, and it is
- * used again, only when the back-end has acknowledged that. Nothing waits: buffers on their way back stand
- * in a queue.
+ * Mapped for one use (with `iommu`): a descriptor takes the buffer that has been idle longest and
+ * maps its page; when the back-end has used it, the page is unmapped, and what is in it counts, and
+ * it is used again, only when the back-end has acknowledged that. Nothing waits: buffers on their
+ * way back stand in a queue.
  */
 #ifndef BENCH_LOADGEN_RING_H
 #define BENCH_LOADGEN_RING_H
@@ -140,8 +140,8 @@ void ring_post(struct ring *ring, unsigned n);
 /* Takes back what the back-end has transmitted. */
 void ring_reclaim(struct ring *ring);
 
-/* Takes up to n used buffers of a receive ring, n <= BATCH_N, in order; returns how many. They are the
- * caller's to read until ring_give(). */
+/* Takes up to n used buffers of a receive ring, n <= BATCH_N, in order; returns how many. They are
+ * the caller's to read until ring_give(). */
 unsigned ring_take(struct ring *ring, struct arrival *arrivals, unsigned n);
 void ring_give(struct ring *ring, const struct arrival *arrivals, unsigned n);
 

@@ -37,12 +37,12 @@ struct stream {
 void stream_init(struct stream *stream, struct port *from, struct port *to,
                  const struct frame_kind *kind, uint32_t mac_n);
 
-/* Sends n frames, n <= BATCH_N, if ring and window have room for all of them, else none. Returns how many. A
- * window in which nothing moves for STALL_NS counts as lost. */
+/* Sends n frames, n <= BATCH_N, if ring and window have room for all of them, else none. Returns
+ * how many. A window in which nothing moves for STALL_NS counts as lost. */
 unsigned stream_send(struct stream *stream, unsigned n);
 
-/* Takes what has arrived, about BATCH_N frames at most, checks it and posts the buffers again. Returns
- * how many buffers. */
+/* Takes what has arrived, about BATCH_N frames at most, checks it and posts the buffers again.
+ * Returns how many buffers. */
 unsigned stream_receive(struct stream *stream);
 
 /* Frames that were passed by a later one and have not come: lost, once the stream is at rest. */

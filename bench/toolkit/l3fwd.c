@@ -7,8 +7,8 @@
  *   l3fwd             the whole, for each frame that arrives
  *   l3fwd_local       the same to 256 destinations: every entry is in the cache
  *   l3fwd_empty       generator, parsing, sink; nothing is routed
- *   l3fwd_miss        the machine's limit: cycles for each of many independent loads at random places of as much
- *                     memory as the first level of the table has
+ *   l3fwd_miss        the machine's limit: cycles for each of many independent loads at random
+ *                     places of as much memory as the first level of the table has
  *
  * An eighth of all addresses are groups or reserved, and fall out as martians; they count as
  * received, not forwarded.

@@ -135,7 +135,7 @@ static void *look_up_all_the_time(void *ctx)
     struct reader *reader = ctx;
     uint64_t state = 1;
 
-    setup_stay_on(reader->cpu);
+    stay_on(reader->cpu);
     hg_qsbr_register();
     atomic_store(&reader->ready, true);
     while (!atomic_load_explicit(&reader->stop, memory_order_relaxed)) {

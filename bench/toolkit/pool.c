@@ -4,7 +4,8 @@
  * one of the pool's size (512 objects there and here), and with a cache that lasts for one
  * measurement. `const`: the sizes of calls are constants to the compiler.
  *
- *   pool_KIND_CORESc_getG_putP_keepK[_const]    cycles of a core for each object taken and given back
+ *   pool_KIND_CORESc_getG_putP_keepK[_const]    cycles of a core for each object taken and given
+ *                                               back
  *
  * `cache` and `owncache` differ in DPDK by where the cache lies, in the pool or with the user; here
  * they differ by its age alone.
@@ -130,7 +131,7 @@ static void *run_core(void *arg)
     struct hg_pool_cache *cache = cell->kind == CACHE ? core->lasting : NULL;
     uint64_t start, end;
 
-    setup_stay_on(core->cpu);
+    stay_on(core->cpu);
     if (cell->kind == OWN_CACHE && hg_pool_cache_new(&cache, pool, "own", NULL) != 0)
         die("no memory for a cache");
     atomic_fetch_add(&ready_n, 1);

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../sample.h"
 #include "base/bits.h"
 #include "base/clock.h"
 #include "program/program.h"
@@ -84,13 +85,6 @@ static double run(const struct cell *cell, const char *cpus, uint64_t run_ns)
     return (double)totals.run_ns * cycles_a_ns / (double)totals.transmitted;
 }
 
-static int order(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 int main(int argc, char **argv)
 {
     static const struct option known[] = {{"cpus", required_argument, NULL, 'c'},
@@ -127,8 +121,7 @@ int main(int argc, char **argv)
             continue;
         for (unsigned r = 0; r < RUNS_N; r++)
             cycles[r] = run(&cells[i], cells[i].two_cores ? cpus : one, run_ns);
-        qsort(cycles, RUNS_N, sizeof(cycles[0]), order);
-        printf("%s\t%.1f\n", cells[i].name, cycles[RUNS_N / 2]);
+        printf("%s\t%.1f\n", cells[i].name, sample_median(cycles, RUNS_N));
     }
     return 0;
 }

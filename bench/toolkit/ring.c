@@ -93,7 +93,7 @@ static double measure_empty(struct hg_ring *ring, void *elems)
     return (double)(hg_cycles() - start) / amount->empty_n;
 }
 
-/* --- two cores --------------------------------------------------------------------------------------------- */
+/* --- two cores ------------------------------------------------------------------------------- */
 
 /* What the threads of one measurement share, and what each found. */
 struct pair {
@@ -139,7 +139,7 @@ static void *pass(void *arg)
 {
     struct half *half = arg;
 
-    setup_stay_on(half->cpu);
+    stay_on(half->cpu);
     meet(half->pair);
     half->single = pass_bulks(half->pair->single, half->producer, half->pair->size);
     half->multi = pass_bulks(half->pair->multi, half->producer, half->pair->size);
@@ -167,7 +167,7 @@ static void *do_both(void *arg)
     uint64_t enough = cycles_in(amount->all_cores_ns);
     uint64_t start;
 
-    setup_stay_on(half->cpu);
+    stay_on(half->cpu);
     meet(half->pair);
     start = hg_cycles();
     while (cycles < enough) {
@@ -214,7 +214,7 @@ static void measure_two_cores(struct pair *pair, uint32_t elem_bytes)
     }
 }
 
-/* --- all of it --------------------------------------------------------------------------------------------- */
+/* --- all of it ------------------------------------------------------------------------------- */
 
 static struct hg_ring *ring_new(uint32_t elem_bytes, bool single)
 {

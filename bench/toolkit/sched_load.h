@@ -24,16 +24,6 @@ enum {
 static uint32_t lengths[LENGTHS_N];
 static volatile unsigned seen; /* what the compiler may not drop */
 
-static inline uint64_t draw(void)
-{
-    static uint64_t state = 88172645463325252u;
-
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
-}
-
 static inline uint32_t draw_below(uint32_t n)
 {
     return (uint32_t)((draw() >> 32) * n >> 32);

@@ -1,13 +1,13 @@
-/* What the toolkit's benchmarks share: their options, staying on a CPU, an arena. */
+/* What the toolkit's benchmarks share: their options and an arena. */
 #ifndef HG_BENCH_TOOLKIT_SETUP_H
 #define HG_BENCH_TOOLKIT_SETUP_H
 
-#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../sample.h"
 #include "base/err.h"
 #include "mem/arena.h"
 
@@ -15,16 +15,6 @@ struct setup {
     int cpu[2];
     bool quick;
 };
-
-static inline void setup_stay_on(int cpu)
-{
-    cpu_set_t only;
-
-    CPU_ZERO(&only);
-    CPU_SET(cpu, &only);
-    if (sched_setaffinity(0, sizeof(only), &only) < 0)
-        perror("sched_setaffinity");
-}
 
 /* [--cpus A[,B]] [--quick]; the calling thread stays on CPU A. */
 static inline struct setup setup_begin(int argc, char **argv)
@@ -45,7 +35,7 @@ static inline struct setup setup_begin(int argc, char **argv)
             exit(2);
         }
     }
-    setup_stay_on(setup.cpu[0]);
+    stay_on(setup.cpu[0]);
     return setup;
 }
 

@@ -14,8 +14,8 @@
  * number (or of the offset in the stream), so a receiver needs nothing but the bytes to tell a
  * damaged, repeated or misplaced piece from a good one.
  *
- * The spacing is from one datagram to the next. A guest that did not run for a while goes on where it was
- * and does not make up for it: that would test how long a ring is.
+ * The spacing is from one datagram to the next. A guest that did not run for a while goes on where
+ * it was and does not make up for it: that would test how long a ring is.
  *
  * Whatever the network does, each ends by itself: nothing here waits without a limit.
  *
@@ -142,7 +142,8 @@ void limit_sending(int fd)
 }
 
 /* For a datagram of several fragments Linux does not wait for
- * room behind those of earlier ones but says ENOBUFS: nothing has been lost, it is only too early. */
+ * room behind those of earlier ones but says ENOBUFS: nothing has been lost, it is only too
+ * early. */
 void send_datagram(int fd, size_t n_bytes, const struct address *to)
 {
     const struct timespec pause = {.tv_nsec = 1000000};

@@ -51,8 +51,8 @@ void limit_sending(int fd);
 /* Sends the first n_bytes of the buffer, or dies. */
 void send_datagram(int fd, size_t n_bytes, const struct address *to);
 
-/* Waits until fd is ready for one of the events (can be read) or the deadline has passed; true if it
- * is. */
+/* Waits until fd is ready for one of the events (can be read) or the deadline has passed; true if
+ * it is. */
 bool ready_before(int fd, short events, uint64_t deadline_ns);
 bool readable_before(int fd, uint64_t deadline_ns);
 

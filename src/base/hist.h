@@ -1,6 +1,6 @@
 /*
- * A histogram of durations: any value from 0 to 2^64 - 1, in buckets whose width is an eighth of their
- * value, so that a quantile is right within 12.5 %. Fixed memory, constant time to add to.
+ * A histogram of durations: any value from 0 to 2^64 - 1, in buckets whose width is an eighth of
+ * their value, so that a quantile is right within 12.5 %. Fixed memory, constant time to add to.
  *
  * Not atomic: one thread, or a lock of the caller's.
  */
@@ -23,8 +23,8 @@ struct hg_hist {
 
 void hg_hist_add(struct hg_hist *hist, uint64_t value);
 
-/* The smallest bucket's upper end, at most max, below or at which `permille` of 1,000 values lie; 0 for an
- * empty histogram. permille is at most 1000. */
+/* The smallest bucket's upper end, at most max, below or at which `permille` of 1,000 values lie; 0
+ * for an empty histogram. permille is at most 1000. */
 uint64_t hg_hist_quantile(const struct hg_hist *hist, unsigned permille);
 
 #endif

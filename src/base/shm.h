@@ -1,9 +1,9 @@
 /*
  * The one door to shared memory: memory that a guest or another process writes at any time.
  *
- * Rule: load once into a local, validate the local, never look back. No other file may dereference a
- * pointer into shared memory, but for the checksum (wire/csum.h), which only adds up what it reads.
- * Multi-byte fields are little-endian (virtio 1.2, 1.4); hosts are too.
+ * Rule: load once into a local, validate the local, never look back. No other file may dereference
+ * a pointer into shared memory, but for the checksum (wire/csum.h), which only adds up what it
+ * reads. Multi-byte fields are little-endian (virtio 1.2, 1.4); hosts are too.
  *
  * Orderings that the rings need, each with its pair on the peer's side (virtio 1.2, 2.7.13):
  *   load16_acquire   avail->idx by the device     pairs with the driver's store of avail->idx after
@@ -71,16 +71,17 @@ static inline void hg_shm_publish_then_look(void)
 }
 
 /* Copies n bytes of shared memory into private memory: the snapshot to validate. The empty assembly
- * tells the compiler that shared memory changes on its own; without it, it might load a field a second
- * time from there instead of keeping the local (the double fetch that compilers make). */
+ * tells the compiler that shared memory changes on its own; without it, it might load a field a
+ * second time from there instead of keeping the local (the double fetch that compilers make). */
 static inline void hg_shm_in(void *private_dst, const void *shared, size_t n)
 {
     memcpy(private_dst, shared, n);
     __asm__ volatile("" : : : "memory");
 }
 
-/* As memcpy, inline, for the tens of bytes of a frame's head, where a call costs as much as the copy.
- * Whole blocks, then one that overlaps them: bytes may be read twice, and the last value stays. */
+/* As memcpy, inline, for the tens of bytes of a frame's head, where a call costs as much as the
+ * copy. Whole blocks, then one that overlaps them: bytes may be read twice, and the last value
+ * stays. */
 static inline void hg_shm_copy_short(uint8_t *dst, const uint8_t *src, size_t n)
 {
     size_t at = 0;

@@ -73,7 +73,8 @@ static bool bind_to(int fd, const struct sockaddr_un *address)
     return bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
 }
 
-/* Gives the socket its file. On Linux the file takes the mode that the socket has, less the umask. */
+/* Gives the socket its file. On Linux the file takes the mode that the socket has, less the
+ * umask. */
 static int take_place(int fd, const struct sockaddr_un *address, mode_t mode, struct hg_err *err)
 {
     const char *path = address->sun_path;

@@ -1,8 +1,8 @@
 /*
  * The bridge: ports that learn from each other. The packet's way through it is in bridge/path.c.
  *
- * Control adds and removes ports; workers see an immutable snapshot of the port list (sync/qsbr.h) and
- * the forwarding table, which they also write (table/fdb.h). All functions here are control's.
+ * Control adds and removes ports; workers see an immutable snapshot of the port list (sync/qsbr.h)
+ * and the forwarding table, which they also write (table/fdb.h). All functions here are control's.
  */
 #ifndef HG_BRIDGE_BRIDGE_H
 #define HG_BRIDGE_BRIDGE_H
@@ -36,8 +36,8 @@ void hg_bridge_free(struct hg_bridge *bridge);
 const char *hg_bridge_name(const struct hg_bridge *bridge);
 const struct hg_bridge_options *hg_bridge_options(const struct hg_bridge *bridge);
 
-/* Adds an open port, or takes one out: on return of the latter no worker transmits to it any more and
- * its addresses are forgotten. Its lanes must have left the workers before. */
+/* Adds an open port, or takes one out: on return of the latter no worker transmits to it any more
+ * and its addresses are forgotten. Its lanes must have left the workers before. */
 int hg_bridge_add(struct hg_bridge *bridge, struct hg_port *port, struct hg_err *err);
 void hg_bridge_remove(struct hg_bridge *bridge, struct hg_port *port);
 
@@ -55,8 +55,8 @@ struct hg_path;
 int hg_path_new(struct hg_path **path, struct hg_err *err);
 void hg_path_free(struct hg_path *path);
 
-/* One receive queue's way into a bridge, as a worker polls it. The caller owns the lane and keeps it
- * until no worker polls it. */
+/* One receive queue's way into a bridge, as a worker polls it. The caller owns the lane and keeps
+ * it until no worker polls it. */
 struct hg_lane {
     struct hg_poller poller; /* hand &lane->poller to hg_worker_set() */
     struct hg_rxq *rxq;

@@ -3,9 +3,10 @@
  *
  *   receive -> parse -> admit -> learn and look up -> group by output -> transmit -> give back
  *
- * forward() is its table of contents. A verdict is the id of the port that a packet goes to, or one of
- * the two below. Every packet received leaves by one verdict: transmitted (hg_port_tx() counts what
- * the receiver had no room for) or dropped with a reason, in the statistics of the queue it came from.
+ * forward() is its table of contents. A verdict is the id of the port that a packet goes to, or one
+ * of the two below. Every packet received leaves by one verdict: transmitted (hg_port_tx() counts
+ * what the receiver had no room for) or dropped with a reason, in the statistics of the queue it
+ * came from.
  *
  * Groups keep the order of the burst, so packets of a flow stay in order.
  */

@@ -225,8 +225,8 @@ static enum hg_cli_status set_socket(struct hg_cli *cli, const char *path)
     return HG_CLI_OK;
 }
 
-/* Reads options wherever they stand and moves the other words to the end of argv, from `optind` on. The
- * letters seen are added to `seen`. */
+/* Reads options wherever they stand and moves the other words to the end of argv, from `optind` on.
+ * The letters seen are added to `seen`. */
 static enum hg_cli_status read_options(struct hg_cli *cli, int argc, char **argv, char *seen)
 {
     static const struct option long_options[] = {

@@ -151,8 +151,8 @@ enum hg_cli_status hg_cli_port_show(const struct hg_cli *cli, int argc, char **a
     return status ? status : hg_cli_show(cli, port, print_port);
 }
 
-/* KEY=VALUE... into the object, as the API wants them. Every value is a string: the daemon knows what its keys
- * mean. False with the sentence said. */
+/* KEY=VALUE... into the object, as the API wants them. Every value is a string: the daemon knows
+ * what its keys mean. False with the sentence said. */
 static bool add_settings(json_t *object, const char *command, int argc, char **argv)
 {
     for (int i = 0; i < argc; i++) {

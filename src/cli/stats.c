@@ -1,8 +1,8 @@
 /*
  * Counters, once or every second.
  *
- * The daemon only counts. A rate is the difference of two answers by the time between them, so that any
- * number of clients can watch without the daemon's knowing.
+ * The daemon only counts. A rate is the difference of two answers by the time between them, so that
+ * any number of clients can watch without the daemon's knowing.
  */
 #include <inttypes.h>
 #include <stdio.h>

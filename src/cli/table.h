@@ -22,8 +22,8 @@ struct hg_table {
 /* Names the columns, separated by '|'; one that begins with '>' stands at the right. */
 void hg_table_head(struct hg_table *table, const char *columns);
 
-/* Begins a row; hg_table_text() and the others fill its cells from the left, a long text is cut. When
- * memory runs out rows are left out. */
+/* Begins a row; hg_table_text() and the others fill its cells from the left, a long text is cut.
+ * When memory runs out rows are left out. */
 void hg_table_row(struct hg_table *table);
 void hg_table_text(struct hg_table *table, const char *text);
 void hg_table_number(struct hg_table *table, uint64_t number);

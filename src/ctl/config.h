@@ -1,9 +1,9 @@
 /*
  * The configuration file: read whole, validated whole, then applied by somebody else.
  *
- * YAML, by libyaml's document interface, which knows the line and column of everything. The format is
- * in headgate.yaml(5). Every error is one sentence `FILE:LINE:COLUMN: what; expected what`, and an
- * error anywhere means that there is no configuration at all.
+ * YAML, by libyaml's document interface, which knows the line and column of everything. The format
+ * is in headgate.yaml(5). Every error is one sentence `FILE:LINE:COLUMN: what; expected what`, and
+ * an error anywhere means that there is no configuration at all.
  */
 #ifndef HG_CTL_CONFIG_H
 #define HG_CTL_CONFIG_H

@@ -82,8 +82,8 @@ static int begin(yaml_parser_t *parser, const char *text, size_t n, struct hg_er
     return 0;
 }
 
-/* What the whole document must be like: `depth` counts open lists and mappings, `document_n` documents
- * begun. */
+/* What the whole document must be like: `depth` counts open lists and mappings, `document_n`
+ * documents begun. */
 static int check_event(struct hg_yaml *yaml, const yaml_event_t *event, unsigned *depth,
                        unsigned *document_n)
 {

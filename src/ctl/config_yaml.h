@@ -1,9 +1,9 @@
 /*
  * A YAML document and the few ways in which the configuration reads it.
  *
- * Every function that fails has written the one sentence, with the place of the fault, and returns a
- * negative errno. Aliases may make a document a graph, even with cycles: readers follow a schema of
- * fixed depth, so they end all the same.
+ * Every function that fails has written the one sentence, with the place of the fault, and returns
+ * a negative errno. Aliases may make a document a graph, even with cycles: readers follow a schema
+ * of fixed depth, so they end all the same.
  */
 #ifndef HG_CTL_CONFIG_YAML_H
 #define HG_CTL_CONFIG_YAML_H

@@ -60,8 +60,8 @@ static enum MHD_Result refuse_size(struct MHD_Connection *connection)
     return reply.body ? send_reply(connection, &reply) : MHD_NO;
 }
 
-/* Many clients look for an answer only when they have sent all: one who has announced somewhat too much
- * is told after that. */
+/* Many clients look for an answer only when they have sent all: one who has announced somewhat too
+ * much is told after that. */
 static bool announced_too_large(struct MHD_Connection *connection)
 {
     const char *length =
@@ -92,8 +92,8 @@ static enum MHD_Result receive(struct upload *upload, const char *data, size_t *
     return MHD_YES;
 }
 
-/* Called by libmicrohttpd once when the headers are there, for every piece of the body, and once when
- * all of it has come. */
+/* Called by libmicrohttpd once when the headers are there, for every piece of the body, and once
+ * when all of it has come. */
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *data,
                                   size_t *data_n, void **state)

@@ -54,8 +54,8 @@ static int open_dir(const char *dir, struct hg_err *err)
 }
 
 /* Between our look at a leftover and our bind() no other daemon may do the same. The lock is on the
- * directory and ends with its fd. In a directory such as /tmp anybody may hold it for ever, so we do
- * not wait for ever. */
+ * directory and ends with its fd. In a directory such as /tmp anybody may hold it for ever, so we
+ * do not wait for ever. */
 static void lock(int dir_fd)
 {
     static const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};

@@ -1,6 +1,6 @@
 /*
- * Prometheus metrics: one table of names, one walk per name, because the format wants all samples of a
- * metric together.
+ * Prometheus metrics: one table of names, one walk per name, because the format wants all samples
+ * of a metric together.
  */
 #include <inttypes.h>
 #include <string.h>

@@ -48,9 +48,10 @@ bool hg_qemu_arguments(const struct hg_spec *spec, char *text, size_t n)
     }
     quote_path(path, sizeof(path), socket);
 
-    /* A guest on a port that requires it needs a virtual IOMMU, before its card, and a card behind it. ATS, by
-     * which invalidations of a whole domain reach us, is a capability of PCI Express, which a card on the root
-     * bus does not have: hence the port. Its id must not be the name of one of its properties. */
+    /* A guest on a port that requires it needs a virtual IOMMU, before its card, and a card behind
+     * it. ATS, by which invalidations of a whole domain reach us, is a capability of PCI Express,
+     * which a card on the root bus does not have: hence the port. Its id must not be the name of
+     * one of its properties. */
     char iommu_buffer[16];
     const char *iommu = hg_spec_text(spec, "iommu", iommu_buffer, sizeof(iommu_buffer));
     bool behind = iommu && strcmp(iommu, "require") == 0;

@@ -37,8 +37,8 @@ static void raise_descriptor_limit(void)
     }
 }
 
-/* Where one of the standard descriptors is closed, the next socket would take its number, and a peer
- * would be sent the log. */
+/* Where one of the standard descriptors is closed, the next socket would take its number, and a
+ * peer would be sent the log. */
 static void occupy_standard_descriptors(void)
 {
     int fd;

@@ -1,8 +1,8 @@
 /*
  * What a port is to be: the one validation behind the configuration file and the API.
  *
- * Both bring a port as a name and a list of settings, key and text. What a text means is decided by the
- * schema alone: `type` and `bridge` are ours, all other keys are the driver's (hg_port_option).
+ * Both bring a port as a name and a list of settings, key and text. What a text means is decided by
+ * the schema alone: `type` and `bridge` are ours, all other keys are the driver's (hg_port_option).
  */
 #ifndef HG_CTL_SPEC_H
 #define HG_CTL_SPEC_H
@@ -43,8 +43,9 @@ struct hg_spec {
 };
 
 /*
- * Reads and validates n settings. Returns 0, or a negative errno with *err, and in *at the place of the
- * fault, nothing to free. Whether the bridge exists is the caller's to check. hg_spec_free() frees.
+ * Reads and validates n settings. Returns 0, or a negative errno with *err, and in *at the place of
+ * the fault, nothing to free. Whether the bridge exists is the caller's to check. hg_spec_free()
+ * frees.
  */
 int hg_spec_read(struct hg_spec *spec, const char *name, struct hg_mark mark,
                  const struct hg_setting *settings, size_t n, struct hg_mark *at,
@@ -62,13 +63,13 @@ int hg_spec_amend(struct hg_spec *spec, const struct hg_spec *from,
 /* Whether two specs of one driver say the same of bridge and options. */
 bool hg_spec_same(const struct hg_spec *a, const struct hg_spec *b);
 
-/* Refuses two ports that cannot live together: of one name, or of one type and path. 0 or -EEXIST with *err,
- * which speaks of `later`. */
+/* Refuses two ports that cannot live together: of one name, or of one type and path. 0 or -EEXIST
+ * with *err, which speaks of `later`. */
 int hg_spec_conflict(const struct hg_spec *earlier, const struct hg_spec *later,
                      struct hg_err *err);
 
-/* The text of a string, path or enum option by name; NULL when it was not given or is unknown to the
- * driver. An enum's text needs the buffer; the others live as long as the spec. */
+/* The text of a string, path or enum option by name; NULL when it was not given or is unknown to
+ * the driver. An enum's text needs the buffer; the others live as long as the spec. */
 const char *hg_spec_text(const struct hg_spec *spec, const char *option, char *buffer, size_t n);
 
 #endif

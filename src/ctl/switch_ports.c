@@ -1,9 +1,9 @@
 /*
  * Ports that come, go and change while packets flow.
  *
- * In:  opened -> in its bridge -> its queues polled. Out: in the opposite order. A port that changes goes all
- * the way out and in again, because its driver reads its options in open() only; what stays is its name, its
- * place among the others, and its bridge if that is not what changes.
+ * In: opened -> in its bridge -> its queues polled. Out: in the opposite order. A port that changes
+ * goes all the way out and in again, because its driver reads its options in open() only; what
+ * stays is its name, its place among the others, and its bridge if that is not what changes.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -47,8 +47,8 @@ static struct hg_bridge *find_bridge(const struct hg_switch *sw, const char *nam
     return NULL;
 }
 
-/* Everything that can be refused before anything is made. `but` is the port that is to become what the
- * spec says; NULL: a new one. */
+/* Everything that can be refused before anything is made. `but` is the port that is to become what
+ * the spec says; NULL: a new one. */
 static int admit(const struct hg_switch *sw, const struct hg_spec *spec,
                  const struct hg_switch_port *but, struct hg_err *err)
 {
@@ -215,8 +215,8 @@ static void swap_specs(struct hg_spec *a, struct hg_spec *b)
     *b = kept;
 }
 
-/* Closes a port that no worker polls and opens it as *wanted; if that fails, as it was. In *wanted is left
- * what the port is not. */
+/* Closes a port that no worker polls and opens it as *wanted; if that fails, as it was. In *wanted
+ * is left what the port is not. */
 static int reopen(struct hg_switch *sw, struct hg_switch_port *entry, struct hg_spec *wanted,
                   struct hg_err *err)
 {

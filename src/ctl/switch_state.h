@@ -1,6 +1,6 @@
 /*
- * What switch.c (queues and workers) and switch_ports.c (ports that come, go and change) share. Nobody else
- * includes it.
+ * What switch.c (queues and workers) and switch_ports.c (ports that come, go and change) share.
+ * Nobody else includes it.
  */
 #ifndef HG_CTL_SWITCH_STATE_H
 #define HG_CTL_SWITCH_STATE_H
@@ -29,12 +29,12 @@ struct hg_switch {
     struct hg_poller *poller[SWITCH_POLLERS_MAX]; /* scratch of switch.c's apply() */
 };
 
-/* Makes the workers poll what runs of a port that is attached, and nothing of another. 0 or a negative
- * errno with *err; what has not been done is then tried again every second. */
+/* Makes the workers poll what runs of a port that is attached, and nothing of another. 0 or a
+ * negative errno with *err; what has not been done is then tried again every second. */
 int switch_refresh(struct hg_switch *sw, struct hg_switch_port *entry, struct hg_err *err);
 
-/* Hands the queues of a port that has joined its bridge to the workers. What fails is logged, and tried
- * again. */
+/* Hands the queues of a port that has joined its bridge to the workers. What fails is logged, and
+ * tried again. */
 void switch_attach(struct hg_switch *sw, struct hg_switch_port *entry);
 
 /* Takes a port that no worker polls out of its bridge, closes it and frees it. Cannot fail. */

@@ -6,13 +6,14 @@
  * not all zero passes through hg_offload_valid() before anybody acts on it.
  *
  * Checksum (HG_OL_NEEDS_CSUM), virtio 1.2, 5.1.6.2:
- *   - the 16 bits at csum_start + csum_offset lie inside the frame, csum_start not before the end of the
- *     link header (and of a parsed IP header): the addresses a decision was taken on stay untouched;
+ *   - the 16 bits at csum_start + csum_offset lie inside the frame, csum_start not before the end
+ *     of the link header (and of a parsed IP header): the addresses a decision was taken on stay
+ *     untouched;
  *   - of a parsed TCP header it is that header's checksum, nothing else;
  *   - of a parsed UDP header likewise, or csum_start lies in the UDP payload: a tunnel (VXLAN,
  *     Geneve) whose inner checksum is the one to complete;
- *   - where no transport header was parsed (GRE, IP in IP, SCTP, an unknown EtherType, a fragment) the
- *     first rule is all there is. A wrong place there spoils only bytes the sender could have
+ *   - where no transport header was parsed (GRE, IP in IP, SCTP, an unknown EtherType, a fragment)
+ *     the first rule is all there is. A wrong place there spoils only bytes the sender could have
  *     written itself.
  * Segmentation:
  *   - TCP of the IP version that is asked for, header whole in the head, not a fragment;

@@ -112,9 +112,9 @@ static inline uint32_t parse_ip4(struct hg_pkt *pkt, unsigned at, unsigned room)
     return finish(mix(hash, parse_transport(pkt, at + bytes, t)));
 }
 
-/* Walks the extension headers behind the fixed one at `at`. Returns where the upper layer starts and
- * what it is; one that is not whole in the head, or one too many, is itself returned as the upper
- * layer, which then nobody knows. */
+/* Walks the extension headers behind the fixed one at `at`. Returns where the upper layer starts
+ * and what it is; one that is not whole in the head, or one too many, is itself returned as the
+ * upper layer, which then nobody knows. */
 static unsigned walk_extensions(const struct hg_pkt *pkt, unsigned at, struct transport *t)
 {
     for (unsigned i = 0; i < HG_IP6_EXTENSIONS_MAX && hg_ip6_is_extension(t->proto); i++) {

@@ -18,21 +18,6 @@ const char *const hg_route_drop_names[HG_ROUTE_DROP_N] = {
     [HG_ROUTE_NO_ROUTE] = "no_route",
 };
 
-/* Whether a header without options has the right checksum. The order of bytes does not matter to
- * the sum (RFC 1071, 2 (B)). */
-static inline bool is_csum_right(const uint8_t *ip4)
-{
-    uint64_t first = hg_load_raw64(ip4);
-    uint64_t second = hg_load_raw64(ip4 + 8);
-    uint64_t sum = (first & 0xffffffff) + (first >> 32) + (second & 0xffffffff) + (second >> 32) +
-                   hg_load_raw32(ip4 + 16);
-
-    sum = (sum >> 32) + (sum & 0xffffffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    return (uint16_t)((sum >> 16) + sum) == 0xffff;
-}
-
 /* 0.0.0.0/8, 127.0.0.0/8, and everything from the multicast groups on: no source of a packet
  * between networks, and no destination of one that is routed to a single next hop (RFC 1812,
  * 4.2.2.11 and 5.3.7). */
@@ -52,7 +37,7 @@ static bool has_right_csum(const uint8_t *ip4)
 {
     unsigned bytes = hg_ip4_header_bytes(ip4);
 
-    return bytes == HG_IP4_BYTES ? is_csum_right(ip4) : hg_csum(ip4, bytes) == 0;
+    return bytes == HG_IP4_BYTES ? hg_ip4_sum(ip4) == 0xffff : hg_csum(ip4, bytes) == 0;
 }
 
 static inline bool has_bad_length(const struct hg_pkt *pkt)
@@ -90,7 +75,7 @@ static inline bool is_plainly_good(const struct hg_pkt *pkt)
     bad |= hg_mac_is_group(pkt->head + HG_ETH_DST);
     bad |= ip4[HG_IP4_VERSION_IHL] != 0x45;
     bad |= has_bad_length(pkt);
-    bad |= !is_csum_right(ip4);
+    bad |= hg_ip4_sum(ip4) != 0xffff;
     bad |= is_martian(hg_load_be32(ip4 + HG_IP4_SRC));
     bad |= is_martian(hg_load_be32(ip4 + HG_IP4_DST));
     bad |= ip4[HG_IP4_TTL] <= 1;

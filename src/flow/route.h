@@ -2,8 +2,8 @@
  * Routing: the stage that makes a router out of a pipe. What RFC 1812 asks of forwarding an IPv4
  * packet, for a burst:
  *
- *   validate   header whole, version, lengths, checksum (5.2.2); addresses that are nobody's (5.3.7); not from a
- *              link-layer broadcast (5.3.4)
+ *   validate   header whole, version, lengths, checksum (5.2.2); addresses that are nobody's
+ *              (5.3.7); not from a link-layer broadcast (5.3.4)
  *   TTL        more than 1, then one less, with the checksum updated (5.3.1; RFC 1624)
  *   look up    the longest prefix (5.2.4.3), for all packets of the burst together
  *   rewrite    Ethernet addresses, and the port to go out at, from the next hop's adjacency
@@ -45,7 +45,9 @@ struct hg_adjacency {
 /* A router's context, one for each worker that runs it, because it counts. Tables may be shared. */
 struct hg_route4 {
     const struct hg_lpm4 *lpm;
-    const struct hg_adjacency *adjacency; /* by next hop; one that routes name stays as it is */
+    /* By next hop. One that routes name stays as it is, unless the one worker that uses it changes
+     * it, between bursts. */
+    const struct hg_adjacency *adjacency;
     uint32_t adjacency_n;
     struct hg_count drops[HG_ROUTE_DROP_N];
 };

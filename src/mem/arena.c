@@ -200,7 +200,8 @@ static bool grow_account(struct hg_arena *arena)
     return true;
 }
 
-/* What lies between the allocations before index and the one at index, or the end of what is used. */
+/* What lies between the allocations before index and the one at index, or the end of what is
+ * used. */
 static uint8_t *gap_before(const struct hg_arena *arena, unsigned index, uint64_t *bytes)
 {
     const struct hg_allocation *allocation = arena->allocation;
@@ -211,8 +212,8 @@ static uint8_t *gap_before(const struct hg_arena *arena, unsigned index, uint64_
     return arena->base + from;
 }
 
-/* Puts a fence behind the last allocation and marks what lies before it; checks that nobody has written
- * there before it was taken. */
+/* Puts a fence behind the last allocation and marks what lies before it; checks that nobody has
+ * written there before it was taken. */
 static void fence(struct hg_arena *arena)
 {
     const struct hg_allocation *last = &arena->allocation[arena->allocation_n - 1];

@@ -12,8 +12,8 @@
 
 #include "base/bits.h"
 
-/* An entry of the table. Written by control but for the last two; all are atomic because the handler
- * looks at entries that are not its own too. */
+/* An entry of the table. Written by control but for the last two; all are atomic because the
+ * handler looks at entries that are not its own too. */
 struct hg_foreign {
     _Atomic uintptr_t start; /* 0: the entry is free */
     _Atomic uintptr_t end;
@@ -33,8 +33,9 @@ static struct sigaction before; /* what SIGBUS did without us */
 
 /* --- in the handler: async-signal-safe, lock-free --- */
 
-/* The entry that holds an address. One that is being exchanged by control at this moment, which cannot be
- * the caller's, is never taken for it: its end counts only if its start has not changed since. */
+/* The entry that holds an address. One that is being exchanged by control at this moment, which
+ * cannot be the caller's, is never taken for it: its end counts only if its start has not changed
+ * since. */
 static struct hg_foreign *find(uintptr_t at)
 {
     unsigned n = atomic_load_explicit(&table_n, memory_order_acquire);
@@ -91,8 +92,8 @@ static void mark(struct hg_foreign *foreign, uintptr_t at)
         return;
 }
 
-/* Puts back what was there before us, which gets the signal in our place: an access is repeated when we
- * return, and what somebody has sent is sent again. */
+/* Puts back what was there before us, which gets the signal in our place: an access is repeated
+ * when we return, and what somebody has sent is sent again. */
 static void decline(int signal_n, const siginfo_t *info)
 {
     sigaction(SIGBUS, &before, NULL);

@@ -1,8 +1,8 @@
 /*
  * Every reason for which a frame may end here, by name.
  *
- * Each queue and each bridge port counts each reason; a frame that is received is either transmitted
- * or counted under exactly one of these names.
+ * Each queue and each bridge port counts each reason; a frame that is received is either
+ * transmitted or counted under exactly one of these names.
  */
 #ifndef HG_PKT_DROP_H
 #define HG_PKT_DROP_H

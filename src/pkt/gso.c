@@ -68,8 +68,8 @@ static int slice(struct hg_gso_iter *gso, uint32_t bytes, struct hg_seg *slices,
     return (int)n;
 }
 
-/* The original is read here and not the copy, which has just been written in other pieces: a load that
- * spans several pending stores waits for all of them. */
+/* The original is read here and not the copy, which has just been written in other pieces: a load
+ * that spans several pending stores waits for all of them. */
 static void rewrite_ip(struct hg_pkt *slot, const struct hg_gso_iter *gso)
 {
     const uint8_t *original = gso->pkt->head + slot->l3_offset;

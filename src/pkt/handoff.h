@@ -42,7 +42,8 @@ bool hg_handoff_has_room(const struct hg_handoff *handoff);
 unsigned hg_handoff_put(struct hg_handoff *handoff, struct hg_pool_cache *cache,
                         struct hg_owned *const *owned, unsigned n);
 
-/* Takes up to HG_BURST_N packets, the caller's from there on. Returns how many. The taking thread. */
+/* Takes up to HG_BURST_N packets, the caller's from there on. Returns how many. The taking
+ * thread. */
 unsigned hg_handoff_take(struct hg_handoff *handoff, struct hg_owned **owned);
 
 /* Asks for a signal, then looks: true when there are packets already; and takes the wish back. As

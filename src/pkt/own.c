@@ -4,8 +4,8 @@
  *   first       struct hg_owned, k pieces (struct hg_seg), frame bytes behind the head
  *   the others  frame bytes
  *
- * so for a rest of r bytes k is the smallest number with LIST_OFFSET + 16 k + r <= k * buffer. With the
- * smallest k, each of the k pieces holds at least one byte.
+ * so for a rest of r bytes k is the smallest number with LIST_OFFSET + 16 k + r <= k * buffer. With
+ * the smallest k, each of the k pieces holds at least one byte.
  */
 #include "pkt/own.h"
 

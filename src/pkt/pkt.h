@@ -3,12 +3,13 @@
  *
  * Receiving copies only the first bytes of a frame, its headers, into private memory (`head`) and
  * borrows the rest where it lies: segments that still point into the sender's memory. Headers are
- * parsed, matched and rewritten in the private copy alone, so a sender that changes its memory while
- * we work spoils its own payload and never a decision already taken. Transmitting writes the head
- * and then the borrowed rest into the destination: one copy from VM to VM.
+ * parsed, matched and rewritten in the private copy alone, so a sender that changes its memory
+ * while we work spoils its own payload and never a decision already taken. Transmitting writes the
+ * head and then the borrowed rest into the destination: one copy from VM to VM.
  *
- * A packet is valid until the `done` of the receive queue it came from. Who needs it longer makes an
- * owned copy (pkt/own.h). Transmitting never consumes a packet: flooding it to n ports is n calls.
+ * A packet is valid until the `done` of the receive queue it came from. Who needs it longer makes
+ * an owned copy (pkt/own.h). Transmitting never consumes a packet: flooding it to n ports is n
+ * calls.
  *
  * A slot is four cache lines: one of fields, three of head.
  */

@@ -14,8 +14,9 @@ _Static_assert(offsetof(struct hg_pool_cache, object) == HG_CACHE_LINE_BYTES,
 
 /* --- the reserve --- */
 
-/* Waits longer and longer without looking: each look takes the line away from who works with it, and a thread
- * that is let alone does many calls in the time that it takes to hand the line over and back. */
+/* Waits longer and longer without looking: each look takes the line away from who works with it,
+ * and a thread that is let alone does many calls in the time that it takes to hand the line over
+ * and back. */
 static __attribute__((noinline, cold)) void wait_for_lock(struct hg_pool *pool)
 {
     unsigned waits = 1;
@@ -62,7 +63,8 @@ static inline void push_and_unlock(struct hg_pool *pool, void *const *objects, u
     unlock(pool);
 }
 
-/* Takes n objects and, beyond them, as many of `extra` as there are. Returns how many: 0 when not n. */
+/* Takes n objects and, beyond them, as many of `extra` as there are. Returns how many: 0 when not
+ * n. */
 static uint32_t from_reserve(struct hg_pool *pool, void **objects, uint32_t n, uint32_t extra)
 {
     uint32_t got = 0;
@@ -96,7 +98,8 @@ static inline bool take_and_unlock(struct hg_pool *pool, void **objects, uint32_
     return enough;
 }
 
-/* Apart, so that who need not wait saves no registers: stores before the lock are what the lock waits for. */
+/* Apart, so that who need not wait saves no registers: stores before the lock are what the lock
+ * waits for. */
 static __attribute__((noinline)) bool take_in_turn(struct hg_pool *pool, void **objects, uint32_t n)
 {
     wait_for_lock(pool);
@@ -149,8 +152,8 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
     atomic_store_explicit(counter, hg_pool_load_(counter) + n, memory_order_relaxed);
 }
 
-/* Takes objects[have..n) from the reserve, and half a cache to go on with; then the cache's own. The caller has
- * seen that the cache holds fewer than n. */
+/* Takes objects[have..n) from the reserve, and half a cache to go on with; then the cache's own.
+ * The caller has seen that the cache holds fewer than n. */
 static bool take_with_reserve(struct hg_pool_cache *cache, void **objects, uint32_t n)
 {
     struct hg_pool *pool = cache->pool;
@@ -208,7 +211,8 @@ void hg_pool_put_more_(struct hg_pool_cache *cache, void *const *objects, uint32
     if (HG_POOL_CHECKED)
         hg_pool_check_put(pool, objects, n, cache->more->account, __builtin_return_address(0));
     if (n > pool->cache_n - have) {
-        /* What has lain longest makes room: half a cache, or all, or what comes does not stay at all. */
+        /* What has lain longest makes room: half a cache, or all, or what comes does not stay at
+         * all. */
         bool stays = n <= pool->cache_n;
         uint32_t spill = hg_max_u32(have + n - pool->cache_n, pool->cache_n / 2);
 

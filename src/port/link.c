@@ -27,8 +27,8 @@ static void listen_again(evutil_socket_t none, short what, void *ctx)
     event_add(link->event, NULL);
 }
 
-/* Out of descriptors or memory: the connection stays in the queue, and the listener readable. Looking
- * again at once would keep the control loop busy with nothing else. */
+/* Out of descriptors or memory: the connection stays in the queue, and the listener readable.
+ * Looking again at once would keep the control loop busy with nothing else. */
 static void pause_listening(struct hg_link *link)
 {
     static const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};

@@ -1,10 +1,11 @@
 /*
- * Where the sessions of a port come from: a UNIX socket that listens, or one that is tried again and
- * again.
+ * Where the sessions of a port come from: a UNIX socket that listens, or one that is tried again
+ * and again.
  *
- * One peer at a time: a server accepts a second connection only to close it, so that its peer learns
- * at once that the place is taken. A client doubles its pause from 100 ms to 5 s while nobody
- * listens, and begins anew after a session that lasted; one that breaks at once does not count.
+ * One peer at a time: a server accepts a second connection only to close it, so that its peer
+ * learns at once that the place is taken. A client doubles its pause from 100 ms to 5 s while
+ * nobody listens, and begins anew after a session that lasted; one that breaks at once does not
+ * count.
  *
  * Control only.
  */
@@ -24,7 +25,8 @@ struct hg_link {
     struct event_base *loop;
     const char *log_name; /* of the port */
     bool server;          /* listens; else connects */
-    /* Takes over a connected, non-blocking socket. hg_link_lost() follows when the session is over. */
+    /* Takes over a connected, non-blocking socket. hg_link_lost() follows when the session is
+     * over. */
     void (*connected)(void *ctx, int fd);
     void *ctx;
 

@@ -1,8 +1,9 @@
 /*
  * The port contract: what a driver implements and everybody else calls.
  *
- * Two small contracts. The hot one is per queue and per burst: struct hg_rxq and struct hg_txq, called
- * by workers. The cold one is per port: struct hg_port_driver, called by control on its event loop.
+ * Two small contracts. The hot one is per queue and per burst: struct hg_rxq and struct hg_txq,
+ * called by workers. The cold one is per port: struct hg_port_driver, called by control on its
+ * event loop.
  *
  * Life of a port:   open -> (queues start and stop, as the peer pleases) -> close
  *   open    allocates everything, begins to listen or connect; no queue runs yet
@@ -13,7 +14,8 @@
  *           before, so that nobody calls its queues any more
  * A queue that is not running is safe to call: it receives nothing and accepts nothing.
  *
- * A rxq belongs to one worker at a time. A txq may be called by several: hg_port_tx() takes its lock.
+ * A rxq belongs to one worker at a time. A txq may be called by several: hg_port_tx() takes its
+ * lock.
  */
 #ifndef HG_PORT_PORT_H
 #define HG_PORT_PORT_H
@@ -45,10 +47,10 @@ struct hg_port;
 /* One receive queue: frames from the peer into the switch. */
 struct hg_rxq {
     /*
-     * Fills b->pkt[0 .. returned) with up to HG_BURST_N frames in the order in which they were sent;
-     * b->n and b->seg_n are set too. Frames refused here are counted in stats.drops and do not
-     * appear. What the packets borrow stays valid until done(), which must follow, also when no frame
-     * was returned, before the next rx.
+     * Fills b->pkt[0 .. returned) with up to HG_BURST_N frames in the order in which they were
+     * sent; b->n and b->seg_n are set too. Frames refused here are counted in stats.drops and do
+     * not appear. What the packets borrow stays valid until done(), which must follow, also when no
+     * frame was returned, before the next rx.
      */
     unsigned (*rx)(struct hg_rxq *q, struct hg_burst *b);
     /* Gives everything borrowed back to the peer, in order, and notifies it if it wishes. */
@@ -69,15 +71,16 @@ enum { /* hg_txq.offloads: what the receiver takes as metadata */
        HG_TX_TSO4 = 1u << 1,
        HG_TX_TSO6 = 1u << 2,
        HG_TX_ECN = 1u << 3,
+       HG_TX_ALL = HG_TX_CSUM | HG_TX_TSO4 | HG_TX_TSO6 | HG_TX_ECN,
 };
 
 /* One transmit queue: frames from the switch to the peer. */
 struct hg_txq {
     /*
-     * Copies the n frames to the peer in order, n <= HG_BURST_N. Returns how many were dealt with, from
-     * the first on: delivered, refused one by one and counted in stats.drops, or copied to be
-     * delivered, or refused, later. The rest found no room; the caller still has them. Frames stay the
-     * caller's in any case. None of them asks for an offload that is not in `offloads`.
+     * Copies the n frames to the peer in order, n <= HG_BURST_N. Returns how many were dealt with,
+     * from the first on: delivered, refused one by one and counted in stats.drops, or copied to be
+     * delivered, or refused, later. The rest found no room; the caller still has them. Frames stay
+     * the caller's in any case. None of them asks for an offload that is not in `offloads`.
      */
     unsigned (*tx)(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n);
     _Atomic(bool) running;
@@ -155,11 +158,12 @@ struct hg_port_driver {
     const char *help; /* a sentence */
     const struct hg_port_option *options;
     unsigned option_n;
-    /* Whether values that are good one by one are good for open() as well, without touching anything.
-     * 0 or a negative errno with *err; *option is then the index of the one to blame. NULL: always. */
+    /* Whether values that are good one by one are good for open() as well, without touching
+     * anything. 0 or a negative errno with *err; *option is then the index of the one to blame.
+     * NULL: always. */
     int (*check)(const union hg_port_value *values, unsigned *option, struct hg_err *err);
-    /* Values that check() has passed. Allocates port->driver_data, the queues, and starts. 0 or a negative
-     * errno with *err and nothing left behind. */
+    /* Values that check() has passed. Allocates port->driver_data, the queues, and starts. 0 or a
+     * negative errno with *err and nothing left behind. */
     int (*open)(struct hg_port *port, const union hg_port_value *values, struct hg_err *err);
     void (*close)(struct hg_port *port);
     void (*status)(const struct hg_port *port, struct hg_port_status *status);

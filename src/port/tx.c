@@ -4,19 +4,18 @@
  *   hg_port_tx --one queue---------------------------> to_queue --nothing to do--> hand_over
  *              --several: a stable partition by hash-> to_queue --else--> prepare --> hand_over
  *
- * The common case adds nothing to the driver's own work but one look at each packet's offload flags,
- * and not even that where the receiver takes everything.
+ * The common case adds nothing to the driver's own work but one look at each packet's offload
+ * flags, and not even that where the receiver takes everything.
  *
- * A frame that asks for what its receiver does not take is prepared in a scratch slot: a private copy
- * of the head, or the segments cut from it, with the payload still borrowed. The frame itself stays as
- * it is, because it may be flooded to others. Prepared and plain frames go out in one sequence, in the
- * order given.
+ * A frame that asks for what its receiver does not take is prepared in a scratch slot: a private
+ * copy of the head, or the segments cut from it, with the payload still borrowed. The frame itself
+ * stays as it is, because it may be flooded to others. Prepared and plain frames go out in one
+ * sequence, in the order given.
  *
- * Accounts, per queue and exactly: frames given + segmented = stats.packets + all of stats.drops + those
- * that the driver keeps for now.
- * When the receiver runs full, the rest of the call is lost as tx_full at once and nothing more is
- * prepared for it: a sender that asks for tiny segments cannot make us cut more than its receiver
- * takes.
+ * Accounts, per queue and exactly: frames given + segmented = stats.packets + all of stats.drops +
+ * those that the driver keeps for now. When the receiver runs full, the rest of the call is lost as
+ * tx_full at once and nothing more is prepared for it: a sender that asks for tiny segments cannot
+ * make us cut more than its receiver takes.
  */
 #include <stddef.h>
 #include <string.h>
@@ -125,8 +124,8 @@ static void put_summed(struct scratch *s, const struct hg_pkt *pkt)
     put(s, slot);
 }
 
-/* The slow way: at least one of the frames has to be prepared. Not inlined, because its scratch takes
- * 27 KiB of stack that the fast way should not have to reserve. */
+/* The slow way: at least one of the frames has to be prepared. Not inlined, because its scratch
+ * takes 27 KiB of stack that the fast way should not have to reserve. */
 static __attribute__((noinline)) void prepare(struct hg_txq *q, unsigned offloads,
                                               struct hg_pkt *const *pkts, unsigned n)
 {
@@ -152,11 +151,10 @@ static __attribute__((noinline)) void prepare(struct hg_txq *q, unsigned offload
 
 static void to_queue(struct hg_txq *q, struct hg_pkt *const *pkts, unsigned n)
 {
-    const unsigned all = HG_TX_CSUM | HG_TX_TSO4 | HG_TX_TSO6 | HG_TX_ECN;
     unsigned offloads = atomic_load_explicit(&q->offloads, memory_order_relaxed);
     unsigned want = 0;
 
-    if (offloads != all) {
+    if (offloads != HG_TX_ALL) {
         for (unsigned i = 0; i < n; i++)
             want |= wanted(&pkts[i]->ol);
     }

@@ -118,8 +118,8 @@ typedef unsigned hg_stage_fn(void *ctx, struct hg_pkt **pkts, unsigned n);
 /* Adds a stage. `ctx` stays the caller's; the name, for counters, is cut at HG_STAGE_NAME_MAX. */
 void hg_pipe_stage(struct hg_pipe *pipe, const char *name, hg_stage_fn *fn, void *ctx);
 
-/* The stage that fills in a packet's parse fields (flow/parse.h), without context. Before it they
- * are empty. */
+/* The stage that fills in a packet's parse fields (flow/parse.h), without context. Before it
+ * `parsed` and `flow_hash` are 0, and the others say nothing. */
 hg_stage_fn hg_stage_parse;
 
 /* Continues the pipe on another worker. */

@@ -2,9 +2,10 @@
  * The control loop while a program runs.
  *
  * Queues that their driver starts and stops join and leave the workers at once (queues_changed);
- * everything else is looked at by a tick. The end has an order: first nobody receives any more; then
- * the workers carry what lies in the handoffs to its end, and stop. So every packet that was received
- * has been transmitted or counted when hg_program_run() returns, and by the worker whose it was.
+ * everything else is looked at by a tick. The end has an order: first nobody receives any more;
+ * then the workers carry what lies in the handoffs to its end, and stop. So every packet that was
+ * received has been transmitted or counted when hg_program_run() returns, and by the worker whose
+ * it was.
  */
 #include <errno.h>
 #include <signal.h>
@@ -132,7 +133,8 @@ static void on_end(evutil_socket_t none, short what, void *ctx)
     event_base_loopbreak(ctx);
 }
 
-/* The time is up, or nearly: the timer began before the workers did, and its clock is a coarse one. */
+/* The time is up, or nearly: the timer began before the workers did, and its clock is a coarse
+ * one. */
 static void on_limit(evutil_socket_t none, short what, void *ctx)
 {
     struct hg_program *program = ctx;
@@ -261,14 +263,12 @@ static void drain(struct hg_program *program)
 
     atomic_store_explicit(&program->receiving, false, memory_order_relaxed);
     hg_qsbr_wait();
-    for (unsigned k = 1; k < HG_PIPE_WORKERS_MAX; k++) {
-        for (unsigned i = 0; i < program->pipe_n; i++) {
-            const struct hg_pipe *pipe = program->pipe[i];
-
-            while (k < pipe->leg_n && hg_handoff_count(pipe->leg[k]->in) != 0)
+    for (unsigned i = 0; i < program->pipe_n; i++) {
+        for (unsigned k = 1; k < program->pipe[i]->leg_n; k++) {
+            while (hg_handoff_count(program->pipe[i]->leg[k]->in) != 0)
                 nanosleep(&nap, NULL);
+            hg_qsbr_wait();
         }
-        hg_qsbr_wait();
     }
 }
 

@@ -6,9 +6,9 @@
  * for one thread or for many. Positions count elements from the ring's creation on; position p lies
  * in slot p modulo the slots. Each operation has three steps:
  *
- *   claim      a run of positions, by moving the side's claim word: the next position, and how many from
- *              there on have been seen ready. A side of one stores it, a side of many exchanges it by
- *              compare-and-swap. No other side ever reads it.
+ *   claim      a run of positions, by moving the side's claim word: the next position, and how many
+ *              from there on have been seen ready. A side of one stores it, a side of many
+ *              exchanges it by compare-and-swap. No other side ever reads it.
  *   copy       the elements, or work on them in place
  *   publish    the run to the other side, by the sequence word of its first slot, which says what
  *              position may be used next there, and how many behind it
@@ -18,29 +18,32 @@
  * for his turn to publish. That turn is what makes threads of other rings spin when one loses its
  * processor between its claim and its publishing. Here:
  *
- *   a producer that stops in between    other producers go on, in the slots behind its own; consumers get
- *                                       what lies before its run, and then find the ring empty
- *   a consumer that stops in between    other consumers go on with what lies behind its run; producers
- *                                       find the ring full at its run, at most a round later
+ *   a producer that stops in between    other producers go on, in the slots behind its own;
+ *                                       consumers get what lies before its run, and then find the
+ *                                       ring empty
+ *   a consumer that stops in between    other consumers go on with what lies behind its run;
+ *                                       producers find the ring full at its run, at most a round
+ *                                       later
  *
  * until it goes on. Nobody spins: every operation is lock-free, since a claim is tried again only
  * when another thread's claim has succeeded.
  *
  * Guarantees
- *   A. What was written before an element was enqueued, and the element, is seen by who dequeues it. The
- *      release store that publishes (hg_ring_publish_) pairs with the acquire load that finds it
- *      (hg_ring_look_).
- *   B. A consumer's reads of a slot come before the next write to it. The same pair, from a consumer's
- *      publishing to a producer's look.
+ *   A. What was written before an element was enqueued, and the element, is seen by who dequeues
+ *      it. The release store that publishes (hg_ring_publish_) pairs with the acquire load that
+ *      finds it (hg_ring_look_).
+ *   B. A consumer's reads of a slot come before the next write to it. The same pair, from a
+ *      consumer's publishing to a producer's look.
  *   C. What one thread has found ready, another one of its side may claim: the release of the
  *      compare-and-swap on a claim word pairs with the acquire loads of the word (hg_ring_claim_).
- *   D. A position is claimed once: the claim word of many changes by compare-and-swap only, and does not
- *      return to a value that it had (positions of 48 bits: three days at a billion elements a second,
- *      and a thread would have to sleep exactly that long inside one operation).
+ *   D. A position is claimed once: the claim word of many changes by compare-and-swap only, and
+ *      does not return to a value that it had (positions of 48 bits: three days at a billion
+ *      elements a second, and a thread would have to sleep exactly that long inside one operation).
  *   E. Elements leave the ring in the order in which they were claimed: what one thread enqueues is
  *      dequeued in its order, and the elements of one call stay together.
- *   F. A thread that finds too few elements (or slots) has changed nothing. What was enqueued (or dequeued)
- *      before its call it does find, unless others take it, or a run before it is not published yet.
+ *   F. A thread that finds too few elements (or slots) has changed nothing. What was enqueued (or
+ *      dequeued) before its call it does find, unless others take it, or a run before it is not
+ *      published yet.
  *
  * Which operations may run at once
  *                          enqueue, reserve .. commit    dequeue, peek .. commit    count

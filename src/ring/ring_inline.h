@@ -219,6 +219,7 @@ HG_RING_INLINE_ uint32_t hg_ring_move_(struct hg_ring *ring, bool producer, cons
     /* Pointers and what takes two are short in line. More sizes, or one that is not constant, and the
      * compiler no longer keeps what the short ones need in registers: twice as slow. */
     if (hg_unlikely(slot + n > ring->slots_n))
+        // NOLINTNEXTLINE(bugprone-branch-clone): what goes round comes before any size
         hg_ring_copy_any_(ring, slot, from, to, n);
     else if (hg_likely(elem_bytes == 8))
         hg_ring_copy_(ring, producer, slot, from, to, 8, n);

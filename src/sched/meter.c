@@ -75,6 +75,7 @@ void hg_meter_init(struct hg_meter *meter, const struct hg_meter_profile *profil
     meter->tokens[C] = profile->full[C];
     meter->tokens[OTHER] = profile->full[OTHER];
     meter->filled = now;
+    /* As in hg_meter_set_profile(). */
     atomic_store_explicit(&meter->profile, profile, memory_order_release);
 }
 

@@ -3,9 +3,10 @@
  *
  * Invariants between two calls:
  *   1. a queue is in the round of its class if and only if it has packets;
- *   2. a class's bit is in `ready` or in `held` of its subport, never in both, if and only if its round is
- *      not empty;
- *   3. a subport is IDLE if both are 0, else ACTIVE (in the port's round, `ready` not 0) or WAITING (in the wheel);
+ *   2. a class's bit is in `ready` or in `held` of its subport, never in both, if and only if its
+ *      round is not empty;
+ *   3. a subport is IDLE if both are 0, else ACTIVE (in the port's round, `ready` not 0) or WAITING
+ *      (in the wheel);
  *   4. what is in a round has a deficit above 0.
  *
  * Deficit round robin is served in arrears (the deficit is looked at before a packet, not against
@@ -122,15 +123,20 @@ unsigned hg_sched_enqueue(struct hg_sched *sched, struct hg_sched_item *item, un
     return refused;
 }
 
+/* Has the shapers of a subport's classes looked at again. */
+static void unhold(struct subport *subport)
+{
+    subport->ready |= subport->held;
+    subport->held = 0;
+}
+
 /* The class whose turn it is. */
 static struct tc *lead(struct hg_sched *s, struct subport *subport, uint64_t now)
 {
     uint32_t first = (uint32_t)(subport - s->subport) * s->class_n;
 
-    if (hg_unlikely(subport->held != 0 && now >= subport->held_until)) {
-        subport->ready |= subport->held;
-        subport->held = 0;
-    }
+    if (hg_unlikely(subport->held != 0 && now >= subport->held_until))
+        unhold(subport);
     return &s->tc[first + (unsigned)__builtin_ctz(subport->ready)];
 }
 
@@ -306,13 +312,6 @@ static bool hold(struct hg_sched *s, struct subport *subport, struct tc *tc, uin
     }
     s->port_until = look_at(subport, bucket_ready_at(&s->bucket, cost));
     return false;
-}
-
-/* Has the shapers of a subport's classes looked at again. */
-static void unhold(struct subport *subport)
-{
-    subport->ready |= subport->held;
-    subport->held = 0;
 }
 
 static void wake(struct hg_sched *s, uint64_t now)

@@ -2,8 +2,8 @@
  * The hierarchical scheduler: which of the packets that wait goes next, and when.
  *
  *   port        one shaper: the line
- *   subport     a shaper and a weight each: a VM, a tenant, a customer. Subports with packets share the port
- *               by deficit round robin
+ *   subport     a shaper and a weight each: a VM, a tenant, a customer. Subports with packets share
+ *               the port by deficit round robin
  *   class       up to 8 in each subport, strict priority, 0 first; a shaper each
  *   queue       a weight and limits each; the queues of a class share it by deficit round robin
  *

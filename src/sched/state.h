@@ -2,8 +2,9 @@
  * What the scheduler is made of. Included by its sources alone.
  *
  *   thread    private to the scheduler's thread
- *   wish      what control wants: written by control, taken over by the thread when its bit in `changed`
- *             is set. A wish that changes again meanwhile sets its bit again, so the last one wins
+ *   wish      what control wants: written by control, taken over by the thread when its bit in
+ *             `changed` is set. A wish that changes again meanwhile sets its bit again, so the last
+ *             one wins
  *
  * Memory ordering. control: values of the wish (relaxed), its bit (release), `any_changed`
  * (release). thread: `any_changed`, each word of bits, both by exchange (acquire), then the values.

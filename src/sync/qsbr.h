@@ -1,9 +1,9 @@
 /*
  * Quiescent-state-based reclamation: liburcu's qsbr flavour under the names that we use.
  *
- * Workers are readers. They pass a quiescent state once per loop, never inside a burst; a worker that
- * is about to sleep goes offline, which counts as quiescent for as long as it lasts. Control unpublishes
- * what it wants to change, calls hg_qsbr_wait(), and from then on no worker holds it.
+ * Workers are readers. They pass a quiescent state once per loop, never inside a burst; a worker
+ * that is about to sleep goes offline, which counts as quiescent for as long as it lasts. Control
+ * unpublishes what it wants to change, calls hg_qsbr_wait(), and from then on no worker holds it.
  *
  *   control                                worker
  *   hg_qsbr_publish(&p, NULL)              v = hg_qsbr_read(&p); use v ... to the end of the burst

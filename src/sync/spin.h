@@ -1,8 +1,8 @@
 /*
  * A spinlock for a few instructions on a line that is mostly ours: a transmit queue that several
  * workers share, an insertion into a table that others only read. Held across a
- * system call, rarely two: the raising of an eventfd by which a transmit queue tells its guest of the
- * frames just written.
+ * system call, rarely two: the raising of an eventfd by which a transmit queue tells its guest of
+ * the frames just written.
  */
 #ifndef HG_SYNC_SPIN_H
 #define HG_SYNC_SPIN_H

@@ -1,22 +1,24 @@
 /*
  * The forwarding database.
  *
- * Layout: buckets of one cache line, four entries of 16 bytes each: a key (address, VLAN and a bit that
- * says "in use") and a value (port, second in which it was last seen). A key may stand in two buckets
- * given by two halves of its hash; the first is used until it is full, so most lookups touch one line.
- * The table has twice as many entries as addresses allowed; a key that finds both buckets full is not
- * learned and its frames are flooded. Nothing is moved, so readers never miss a key that is there.
+ * Layout: buckets of one cache line, four entries of 16 bytes each: a key (address, VLAN and a bit
+ * that says "in use") and a value (port, second in which it was last seen). A key may stand in two
+ * buckets given by two halves of its hash; the first is used until it is full, so most lookups
+ * touch one line. The table has twice as many entries as addresses allowed; a key that finds both
+ * buckets full is not learned and its frames are flooded. Nothing is moved, so readers never miss a
+ * key that is there.
  *
- * Who may do what at once: any number of workers look up and learn, control ages, flushes and reads.
+ * Who may do what at once: any number of workers look up and learn, control ages, flushes and
+ * reads.
  *   lookup       no lock, no store.
  *   seen again   one compare-and-swap of the value, at most once a second for each address.
- *   insert, move under the lock, which learning only tries: a worker that finds it taken goes on, and
- *                learns from a later frame.
+ *   insert, move under the lock, which learning only tries: a worker that finds it taken goes on,
+ *                and learns from a later frame.
  *   remove       by control, in two steps with a grace period between: the key becomes GONE, which
  *                nobody looks for, and then 0, which an insertion may take.
- * So an entry changes hands only when no worker can have found the old key in it: whoever has found a
- * key reads that key's value, and never sends one guest's frame to another. An insertion stores the
- * value, then the key with release; a reader that acquires the key sees the value.
+ * So an entry changes hands only when no worker can have found the old key in it: whoever has found
+ * a key reads that key's value, and never sends one guest's frame to another. An insertion stores
+ * the value, then the key with release; a reader that acquires the key sees the value.
  */
 #include "table/fdb.h"
 

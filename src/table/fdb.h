@@ -1,9 +1,9 @@
 /*
  * The forwarding database: which port an Ethernet address is behind, per VLAN.
  *
- * Read by all workers without a lock, written by them when they learn. The memory is taken at creation and
- * bounded twice: addresses in all, and addresses behind one port, so that a guest that invents
- * addresses fills its own share and nothing else.
+ * Read by all workers without a lock, written by them when they learn. The memory is taken at
+ * creation and bounded twice: addresses in all, and addresses behind one port, so that a guest that
+ * invents addresses fills its own share and nothing else.
  */
 #ifndef HG_TABLE_FDB_H
 #define HG_TABLE_FDB_H
@@ -31,8 +31,8 @@ struct hg_fdb;
 int hg_fdb_new(struct hg_fdb **fdb, uint32_t max, uint32_t port_max, struct hg_err *err);
 void hg_fdb_free(struct hg_fdb *fdb);
 
-/* The key of an address in a VLAN (0: untagged). Pure. Inline, and made of two loads: it is asked for
- * twice a packet, and a copy of six bytes through memory would wait for its own stores. */
+/* The key of an address in a VLAN (0: untagged). Pure. Inline, and made of two loads: it is asked
+ * for twice a packet, and a copy of six bytes through memory would wait for its own stores. */
 static inline uint64_t hg_fdb_key(const uint8_t mac[6], uint16_t vlan)
 {
     uint32_t low;
@@ -54,8 +54,8 @@ void hg_fdb_learn(struct hg_fdb *fdb, const uint64_t *keys, unsigned n, uint16_t
 /* Forgets every address behind a port. Control; waits for a grace period if there are any. */
 void hg_fdb_forget_port(struct hg_fdb *fdb, uint16_t port);
 
-/* Sets the clock, in seconds from any start, and forgets what has not been seen for more than age_s.
- * Control, about once a second; waits for a grace period when something is forgotten. */
+/* Sets the clock, in seconds from any start, and forgets what has not been seen for more than
+ * age_s. Control, about once a second; waits for a grace period when something is forgotten. */
 void hg_fdb_tick(struct hg_fdb *fdb, uint32_t now_s, uint32_t age_s);
 
 /* How many times an address was not learned for lack of room, its port's or the table's. */

@@ -47,8 +47,8 @@ struct hg_hash_options {
  * Makes an empty table with room for `keys_max` keys.
  *
  * @param arena  where all its memory is taken, hg_hash_bytes() of it; nothing is given back
- * @return       0, or a negative errno with *err: -EINVAL for options out of range, -ENOMEM when the arena
- *               has too little room
+ * @return       0, or a negative errno with *err: -EINVAL for options out of range, -ENOMEM when
+ *               the arena has too little room
  *
  * The table has a sixteenth more slots than `max`, and some: with keys that hash as chance would
  * have it the first add that finds no room comes after `max`. Control only.
@@ -56,7 +56,8 @@ struct hg_hash_options {
 int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena,
                 const struct hg_hash_options *options, struct hg_err *err);
 
-/** The bytes that hg_hash_new() takes from an arena, padding included; 0 for options that it refuses. */
+/** The bytes that hg_hash_new() takes from an arena, padding included; 0 for options that it
+ * refuses. */
 uint64_t hg_hash_bytes(const struct hg_hash_options *options);
 
 /**
@@ -86,7 +87,8 @@ bool hg_hash_lookup_hashed(const struct hg_hash *hash, const void *key, uint64_t
  * @param keys    n pointers to keys, of any alignment
  * @param hashes  n hashes of theirs
  * @param values  receives the values of the keys that are there; the others are left alone
- * @param hits    (n + 63) / 64 words; bit i % 64 of word i / 64 says whether key i is there; all are written
+ * @param hits    (n + 63) / 64 words; bit i % 64 of word i / 64 says whether key i is there; all
+ *                are written
  * @return        how many are there
  */
 uint32_t hg_hash_lookup_bulk(const struct hg_hash *hash, const void *const *keys, uint32_t n,
@@ -98,7 +100,8 @@ uint32_t hg_hash_lookup_bulk_hashed(const struct hg_hash *hash, const void *cons
 /**
  * Adds a key, or replaces its value, in one store: a reader gets the old one or the new one.
  *
- * @return  0 when the key is new, 1 when it was there, -ENOSPC when there is no room: nothing has changed then
+ * @return  0 when the key is new, 1 when it was there, -ENOSPC when there is no room: nothing has
+ *          changed then
  *
  * May wait for a grace period (hg_qsbr_wait()), to reuse the slots of deleted keys or after some
  * thousands of moves.
@@ -115,7 +118,8 @@ int hg_hash_add_hashed(struct hg_hash *hash, const void *key, uint64_t h, uint64
 int hg_hash_delete(struct hg_hash *hash, const void *key, uint64_t *value);
 int hg_hash_delete_hashed(struct hg_hash *hash, const void *key, uint64_t h, uint64_t *value);
 
-/** Makes the slots of deleted keys free now, after a grace period if there are any. Never needed; good for idle moments. */
+/** Makes the slots of deleted keys free now, after a grace period if there are any. Never needed;
+ * good for idle moments. */
 void hg_hash_reclaim(struct hg_hash *hash);
 
 /** Deletes all keys. Waits for a grace period. */

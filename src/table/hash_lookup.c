@@ -6,11 +6,12 @@
  * something else, at once and under the reader's eyes. Two looks at a bucket's change counter
  * settle what may come of it:
  *
- *   hit   the words were compared and the value loaded between the load of the tags and a second look at the
- *         counter of that bucket. The writer counts after it clears a tag and before it fills the slot again, so
- *         with the same count the slot was this key's all the time.
- *   miss  a key that is there all the time was in neither bucket when they were looked at, so it has moved from the second
- *         to the first in between. The writer counts at the first before it clears the second, and after the tag is there.
+ *   hit   the words were compared and the value loaded between the load of the tags and a second
+ *         look at the counter of that bucket. The writer counts after it clears a tag and before it
+ *         fills the slot again, so with the same count the slot was this key's all the time.
+ *   miss  a key that is there all the time was in neither bucket when they were looked at, so it
+ *         has moved from the second to the first in between. The writer counts at the first before
+ *         it clears the second, and after the tag is there.
  *
  * Otherwise the reader looks again. The counter has 16 bits and cannot come round during a look-up:
  * the writer waits for a grace period after HG_HASH_MOVES_MAX moves, of which each counts twice at

@@ -14,11 +14,11 @@
  * The order of each move is what readers rely on (hash_lookup.c):
  *   1. words and value into the free slot
  *   2. its tag                           after 1: who sees the tag sees the key
- *   3. count a change there              after 2: who sees the count sees the tag; before 4: who misses the key at the
- *                                        source sees the count
+ *   3. count a change there              after 2: who sees the count sees the tag; before 4: who
+ *                                        misses the key at the source sees the count
  *   4. clear the tag at the source       after 2: the key is always somewhere
- *   5. count a change there              after 4, and before the slot is filled again: who compares other words
- *                                        than the tag was for sees the count
+ *   5. count a change there              after 4, and before the slot is filled again: who compares
+ *                                        other words than the tag was for sees the count
  * All are releases.
  */
 #include <errno.h>

@@ -6,8 +6,9 @@
  *   A new node is filled with its place's leaf, and published with release.
  *   A node that is put between two others names the lower one; what is below does not change.
  *   A leaf that changes is stored; those below which stem from the same route follow one by one.
- *   A node that is no longer needed is passed by: its place names the only node below it, or none and keeps the leaf,
- *   which is that of all the node's entries by then. It is used again after a grace period (reserve()).
+ *   A node that is no longer needed is passed by: its place names the only node below it, or none
+ *   and keeps the leaf, which is that of all the node's entries by then. It is used again after a
+ *   grace period (reserve()).
  */
 #include "table/lpm6_trie.h"
 

@@ -11,10 +11,10 @@
  * Beside each entry stands, for control alone, the depth of the route that its leaf stems from.
  *
  * Invariants, between two changes:
- *   A node at nibble b holds the routes of depth 4b + 1 to 4b + 4 below its prefix; one without any has at least two
- *   nodes below itself. So there are at most twice as many nodes as routes.
- *   Leaves of a node that stem from routes not longer than 4b are the same as the leaf of the entry that names it.
- *   A node's nibble and prefix never change while a reader can come to it.
+ *   A node at nibble b holds the routes of depth 4b + 1 to 4b + 4 below its prefix; one without any
+ *   has at least two nodes below itself. So there are at most twice as many nodes as routes. Leaves
+ *   of a node that stem from routes not longer than 4b are the same as the leaf of the entry that
+ *   names it. A node's nibble and prefix never change while a reader can come to it.
  */
 #ifndef HG_TABLE_LPM6_TRIE_H
 #define HG_TABLE_LPM6_TRIE_H

@@ -2,13 +2,14 @@
  * The state of the driver (guest) side of a virtqueue, for either format, and what both formats do
  * with it. Users include virtio/drv.h; split_drv.c and packed_drv.c are the formats.
  *
- * Nobody but the driver knows which descriptors are free, which chains are outstanding and what they
- * may hold: that is kept here, in memory of our own, and what the device says is checked against it.
+ * Nobody but the driver knows which descriptors are free, which chains are outstanding and what
+ * they may hold: that is kept here, in memory of our own, and what the device says is checked
+ * against it.
  *
- * Free ids are kept in a FIFO, so a device that works in order makes the ids go round in order, and a
- * driver that binds buffer i to id i uses its buffers in order too. The ids of outstanding chains stay in
- * the FIFO's array, in the order in which they were added, until they are overwritten by ids that come
- * back: free[(free_first + free_n) % num] is the oldest.
+ * Free ids are kept in a FIFO, so a device that works in order makes the ids go round in order, and
+ * a driver that binds buffer i to id i uses its buffers in order too. The ids of outstanding chains
+ * stay in the FIFO's array, in the order in which they were added, until they are overwritten by
+ * ids that come back: free[(free_first + free_n) % num] is the oldest.
  */
 #ifndef HG_VIRTIO_DRV_RING_H
 #define HG_VIRTIO_DRV_RING_H
@@ -54,7 +55,8 @@ struct hg_drv_slot {
 
 struct hg_drv {
     /* Shared memory: descriptor, driver and device area. Of a split ring the descriptor table, the
-     * available and the used ring; of a packed ring the descriptors and the two event structures. */
+     * available and the used ring; of a packed ring the descriptors and the two event
+     * structures. */
     uint8_t *desc;
     uint8_t *avail;
     uint8_t *used;
@@ -64,14 +66,16 @@ struct hg_drv {
     bool event_idx; /* VIRTIO_F_EVENT_IDX */
     bool in_order;  /* VIRTIO_F_IN_ORDER: packed rings only */
 
-    /* Positions, counted on and on. Of a split ring they count chains, of a packed one descriptors. */
+    /* Positions, counted on and on. Of a split ring they count chains, of a packed one
+     * descriptors. */
     uint16_t avail_idx;       /* given to the device, published or not */
     uint16_t avail_published; /* of them, published */
     uint16_t last_used;       /* taken back */
     uint16_t used_idx;        /* split: as last loaded from the device */
     uint16_t head_flags;      /* packed: of the first descriptor that is not published */
 
-    /* Packed, in order: a batch of used chains that is being handed out, up to and including this. */
+    /* Packed, in order: a batch of used chains that is being handed out, up to and including
+     * this. */
     bool in_batch;
     struct hg_drv_used batch_end;
 

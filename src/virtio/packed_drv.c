@@ -44,8 +44,8 @@ void hg_packed_drv_start(struct hg_drv *ring)
     hg_packed_drv_disarm(ring);
 }
 
-/* Writes the next descriptor. The first that is not published keeps the flags of a used one, with which
- * it does not concern the device, until publish. */
+/* Writes the next descriptor. The first that is not published keeps the flags of a used one, with
+ * which it does not concern the device, until publish. */
 static void put(struct hg_drv *ring, const struct hg_drv_buf *buf, uint16_t id, uint16_t flags)
 {
     uint16_t position = ring->avail_idx++;
@@ -71,8 +71,8 @@ void hg_packed_drv_add(struct hg_drv *ring, const struct hg_drv_buf *bufs, unsig
     hg_drv_take_ids(ring, n);
 }
 
-/* A chain takes as many ids as descriptors, so that each has its buffer; the device is told the first
- * (it looks at the last descriptor's: 2.8.6). */
+/* A chain takes as many ids as descriptors, so that each has its buffer; the device is told the
+ * first (it looks at the last descriptor's: 2.8.6). */
 void hg_packed_drv_add_chain(struct hg_drv *ring, const struct hg_drv_buf *bufs, unsigned n,
                              uint32_t room)
 {
@@ -125,8 +125,8 @@ static bool is_used(const struct hg_drv *ring)
     return (hg_shm_load16_acquire(flags) & OWNER_FLAGS) == used_flags(ring, ring->last_used);
 }
 
-/* Frees the chain that `used` names and passes over its descriptors. False if they are more than the
- * device was given: an id that is not published yet. */
+/* Frees the chain that `used` names and passes over its descriptors. False if they are more than
+ * the device was given: an id that is not published yet. */
 static bool take_back(struct hg_drv *ring, uint16_t id)
 {
     uint16_t chain_n = ring->slot[id].chain_n;
@@ -154,8 +154,8 @@ static bool next_used(struct hg_drv *ring, struct hg_drv_used *used)
     return hg_drv_honest(ring, used->id, used->len);
 }
 
-/* The next chain of a batch whose end is known: the oldest outstanding one, used completely unless it
- * is the end itself (2.8.9). */
+/* The next chain of a batch whose end is known: the oldest outstanding one, used completely unless
+ * it is the end itself (2.8.9). */
 static struct hg_drv_used next_of_batch(struct hg_drv *ring)
 {
     uint16_t id = hg_drv_oldest_id(ring);

@@ -1,20 +1,22 @@
 /*
- * The packed format of a virtqueue, device side (virtio 1.2, 2.8): one ring of descriptors that both
- * sides write. Used through vq_ring.h.
+ * The packed format of a virtqueue, device side (virtio 1.2, 2.8): one ring of descriptors that
+ * both sides write. Used through vq_ring.h.
  *
- * A descriptor is available when its AVAIL flag is the wrap counter of its lap and its USED flag is not; it
- * is used when both are. The device overwrites the first descriptor of each list that it returns.
+ * A descriptor is available when its AVAIL flag is the wrap counter of its lap and its USED flag is
+ * not; it is used when both are. The device overwrites the first descriptor of each list that it
+ * returns.
  *
- * Four descriptors share a cache line, which the driver polls at the first one that it waits for. So used
- * descriptors are kept in private memory until the burst is over and then written backwards: the lines
- * behind the first are complete when the driver hears of them, and the first is written in
- * one go, its first descriptor's flags last. Each line travels once, and a frame in several
- * buffers is never seen in part (2.8.10).
+ * Four descriptors share a cache line, which the driver polls at the first one that it waits for.
+ * So used descriptors are kept in private memory until the burst is over and then written
+ * backwards: the lines behind the first are complete when the driver hears of them, and the first
+ * is written in one go, its first descriptor's flags last. Each line travels once, and a frame in
+ * several buffers is never seen in part (2.8.10).
  *
- * What a device must check of a descriptor: that every one inside a list is available too (2.8.6 asks the
- * driver for it; with it a list cannot run into descriptors that are ours, and so not round the ring
- * either), and that the buffer id is below the ring's size. We only echo the id; but whoever keeps a record
- * of what is in flight has one of the ring's size, and a driver that gets it wrong is better told.
+ * What a device must check of a descriptor: that every one inside a list is available too (2.8.6
+ * asks the driver for it; with it a list cannot run into descriptors that are ours, and so not
+ * round the ring either), and that the buffer id is below the ring's size. We only echo the id; but
+ * whoever keeps a record of what is in flight has one of the ring's size, and a driver that gets it
+ * wrong is better told.
  */
 #ifndef HG_VIRTIO_PACKED_RING_H
 #define HG_VIRTIO_PACKED_RING_H
@@ -52,8 +54,9 @@ static inline uint16_t packed_position(const struct hg_vq_dev *ring, uint16_t of
     return (uint16_t)((off_wrap & (ring->num - 1u)) | (off_wrap & HG_PACKED_WRAP ? 0 : ring->num));
 }
 
-/* Loads the flags of a descriptor; whether they say that it is available. The rest of it may be loaded then:
- * pairs with the driver's release of the flags of the first descriptor that it publishes. */
+/* Loads the flags of a descriptor; whether they say that it is available. The rest of it may be
+ * loaded then: pairs with the driver's release of the flags of the first descriptor that it
+ * publishes. */
 static inline bool packed_available(const struct hg_vq_dev *ring, uint16_t at, uint16_t *flags)
 {
     *flags = hg_shm_load16_acquire(packed_desc_at(ring, at) + PACKED_FLAGS_AT);
@@ -74,8 +77,8 @@ static inline struct hg_packed_desc packed_load_desc(const uint8_t *shared, uint
     };
 }
 
-/* How many descriptors the list has whose first one is at `at` and available. 0: it is not in order,
- * vq_walk() says in what way. */
+/* How many descriptors the list has whose first one is at `at` and available. 0: it is not in
+ * order, vq_walk() says in what way. */
 uint16_t packed_list_n(const struct hg_vq_dev *ring, uint16_t at);
 
 /* Looks at the entry at `at`. False when there is none. */
@@ -105,8 +108,8 @@ static inline uint16_t packed_used_flags(const struct hg_vq_dev *ring,
                       (used->len != 0 ? HG_DESC_F_WRITE : 0));
 }
 
-/* Writes what the shadow holds into the ring, from the last one to the first, but for the very first since the
- * last publication: with that one's flags the driver is told of all. */
+/* Writes what the shadow holds into the ring, from the last one to the first, but for the very
+ * first since the last publication: with that one's flags the driver is told of all. */
 static inline void packed_write_shadow(struct hg_vq_dev *ring)
 {
     for (unsigned i = ring->shadow_n; --i > 0;) {
@@ -119,7 +122,8 @@ static inline void packed_write_shadow(struct hg_vq_dev *ring)
     ring->shadow_n = 1;
 }
 
-/* Returns one buffer, which has `desc_n` descriptors, or a batch of them (2.8.9), without publishing it. */
+/* Returns one buffer, which has `desc_n` descriptors, or a batch of them (2.8.9), without
+ * publishing it. */
 static inline void packed_put_used(struct hg_vq_dev *ring, uint16_t id, uint16_t desc_n,
                                    uint32_t len)
 {
@@ -129,8 +133,8 @@ static inline void packed_put_used(struct hg_vq_dev *ring, uint16_t id, uint16_t
     ring->used_idx = (uint16_t)(ring->used_idx + desc_n);
 }
 
-/* Whether a driver that wrote `off_wrap` wants to hear that the positions from `old` to `now` are used. They
- * are at most a lap, so that its descriptor in this lap or in the one before decides. */
+/* Whether a driver that wrote `off_wrap` wants to hear that the positions from `old` to `now` are
+ * used. They are at most a lap, so that its descriptor in this lap or in the one before decides. */
 static inline bool packed_need_event(const struct hg_vq_dev *ring, uint16_t off_wrap, uint16_t now,
                                      uint16_t old)
 {

@@ -2,7 +2,8 @@
  * The driver side of a split virtqueue: virtio 1.2, 2.7. The calls are those of virtio/drv.h.
  *
  * Who writes what:
- *   driver   descriptor table; avail flags, idx, ring and used_event; the buffers of a transmit ring
+ *   driver   descriptor table; avail flags, idx, ring and used_event; the buffers of a transmit
+ *            ring
  *   device   used flags, idx, ring and avail_event; the buffers of a receive ring
  *
  * Orderings, each with its pair on the device (base/shm.h):
@@ -13,13 +14,14 @@
  *   kick      publish_then_look between "avail idx is stored" and "does the device sleep"
  *             pairs with the device's barrier between "I ask for a kick" and "is there work"
  *   arm       publish_then_look between "I ask for an interrupt" and "is there a used element"
- *             pairs with the device's barrier between "used idx is stored" and "does the driver sleep"
+ *             pairs with the device's barrier between "used idx is stored" and "does the driver
+ *             sleep"
  *
- * Speed: the lines that travel between two processors are what a ring costs. With a device that works
- * in order the ids go round in order; a driver that binds buffer i to descriptor i then writes the same
- * descriptor and the same ring entry each time round, and what would not change is not written: those
- * lines stay shared in both caches, and of the ring only the index lines and the used elements move. A
- * device that completes out of order is correct too, and costs stores.
+ * Speed: the lines that travel between two processors are what a ring costs. With a device that
+ * works in order the ids go round in order; a driver that binds buffer i to descriptor i then
+ * writes the same descriptor and the same ring entry each time round, and what would not change is
+ * not written: those lines stay shared in both caches, and of the ring only the index lines and the
+ * used elements move. A device that completes out of order is correct too, and costs stores.
  */
 #ifndef HG_VIRTIO_SPLIT_DRV_H
 #define HG_VIRTIO_SPLIT_DRV_H

@@ -12,7 +12,8 @@
 #include "virtio/vq_slot.h"
 
 /* A descriptor, loaded once. Two loads that the compiler may not repeat; a driver that changes a
- * posted descriptor between them gets a mixture of its own making, which is checked like any other. */
+ * posted descriptor between them gets a mixture of its own making, which is checked like any
+ * other. */
 static inline struct hg_desc split_load_desc(const uint8_t *table, uint32_t index)
 {
     const uint8_t *shared = table + (size_t)index * sizeof(struct hg_desc);
@@ -26,8 +27,8 @@ static inline struct hg_desc split_load_desc(const uint8_t *table, uint32_t inde
     };
 }
 
-/* How many entries are available behind the next `skip` ones, at most `want`. Loads the guest's index only
- * when the last one loaded does not suffice. */
+/* How many entries are available behind the next `skip` ones, at most `want`. Loads the guest's
+ * index only when the last one loaded does not suffice. */
 static inline unsigned split_available(struct hg_vq_dev *ring, unsigned skip, unsigned want)
 {
     unsigned ready = (uint16_t)(ring->avail_idx - ring->last_avail);
@@ -50,8 +51,8 @@ static inline uint16_t split_load_head(const struct hg_vq_dev *ring, uint16_t at
                          sizeof(uint16_t) * (at & (ring->num - 1u)));
 }
 
-/* The first of two passes over the next entries: their heads. A head out of range breaks the ring when
- * its turn comes: what stands before it is good. */
+/* The first of two passes over the next entries: their heads. A head out of range breaks the ring
+ * when its turn comes: what stands before it is good. */
 static inline unsigned split_look_heads(struct hg_vq_dev *ring, struct vq_slot *slot, unsigned want)
 {
     unsigned n = split_available(ring, 0, want);
@@ -81,8 +82,8 @@ static inline void split_look(const struct hg_vq_dev *ring, uint16_t plain, stru
     slot->desc_n = 1;
 }
 
-/* Puts one element into the used ring without publishing it: for `entry_n` entries when it stands for a
- * batch of which it is the last (2.7.9). */
+/* Puts one element into the used ring without publishing it: for `entry_n` entries when it stands
+ * for a batch of which it is the last (2.7.9). */
 static inline void split_put_used(struct hg_vq_dev *ring, uint16_t head, uint16_t entry_n,
                                   uint32_t len)
 {

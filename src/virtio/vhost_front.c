@@ -1,7 +1,7 @@
 /*
- * The session is a list of steps. Each sends one message, some for every ring, and awaits a reply if
- * it is a question, or if the back-end acknowledges everything. A step is sent when the step before it
- * is through and the socket has taken all of it.
+ * The session is a list of steps. Each sends one message, some for every ring, and awaits a reply
+ * if it is a question, or if the back-end acknowledges everything. A step is sent when the step
+ * before it is through and the socket has taken all of it.
  */
 #include "virtio/vhost_front.h"
 

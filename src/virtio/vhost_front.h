@@ -4,21 +4,22 @@
  * hg_vhost_front_run() whenever the socket is ready, and looks at `state`.
  *
  *   NEGOTIATING  features are agreed on; memory and rings are handed over, one message after the
- *                other; with REPLY_ACK each is acknowledged before the next is sent, so that a refusal
- *                has a name
+ *                other; with REPLY_ACK each is acknowledged before the next is sent, so that a
+ *                refusal has a name
  *   UP           the back-end uses the rings; `features` and `pair_n` say what was agreed on
  *   STOPPING     asked for by hg_vhost_front_stop(): GET_VRING_BASE for each ring
  *   STOPPED      the back-end has let go of the rings
  *
- * With ACCESS_PLATFORM the front-end is a virtual IOMMU too. Every address that the back-end gets from
- * rings, and those of the rings, are IOVAs; what they mean the plan's owner says, when the back-end asks for
- * it (MISS, on a second socket that the back-end asks on) or by himself. What he takes back is taken
- * back when INVALIDATE is acknowledged. Messages of this kind are sent at any time and in any number, not
- * one step after the other, and acknowledged in their order: the owner counts them.
+ * With ACCESS_PLATFORM the front-end is a virtual IOMMU too. Every address that the back-end gets
+ * from rings, and those of the rings, are IOVAs; what they mean the plan's owner says, when the
+ * back-end asks for it (MISS, on a second socket that the back-end asks on) or by himself. What he
+ * takes back is taken back when INVALIDATE is acknowledged. Messages of this kind are sent at any
+ * time and in any number, not one step after the other, and acknowledged in their order: the owner
+ * counts them.
  *
- * The back-end is another process and may be hostile: every reply is checked against the request that
- * it answers, and a message that nobody asked for ends the session. It is told addresses of our own
- * choice (`mem_addr`), never those of this process.
+ * The back-end is another process and may be hostile: every reply is checked against the request
+ * that it answers, and a message that nobody asked for ends the session. It is told addresses of
+ * our own choice (`mem_addr`), never those of this process.
  *
  * Source: QEMU's "Vhost-user Protocol", sections "Starting and stopping rings", "Multiple queue
  * support", "IOMMU support", "Back-end communication", "Protocol features". Control only.
@@ -58,9 +59,10 @@ struct hg_vhost_front_plan {
     unsigned pair_n;
     struct hg_vhost_front_ring ring[2 * HG_VHOST_FRONT_PAIRS_MAX];
 
-    /* The virtual IOMMU, if features_needed has ACCESS_PLATFORM. Fills in the iova, size, user_addr (one
-     * inside the memory) and perm of the page that holds `iova`; false if there is none that the device
-     * may access so. Called by _run, also for addresses of a hostile back-end's choice; rings are mapped. */
+    /* The virtual IOMMU, if features_needed has ACCESS_PLATFORM. Fills in the iova, size, user_addr
+     * (one inside the memory) and perm of the page that holds `iova`; false if there is none that
+     * the device may access so. Called by _run, also for addresses of a hostile back-end's choice;
+     * rings are mapped. */
     bool (*translate)(void *ctx, uint64_t iova, uint8_t perm, struct hg_vhost_iotlb *page);
     void *translate_ctx;
 };
@@ -102,16 +104,17 @@ struct hg_vhost_front {
 int hg_vhost_front_start(struct hg_vhost_front *front, int fd,
                          const struct hg_vhost_front_plan *plan, struct hg_err *err);
 
-/* Reads and sends what the socket allows. 0, or a negative errno with *err when the session is over:
- * then the caller closes it. Never blocks. */
+/* Reads and sends what the socket allows. 0, or a negative errno with *err when the session is
+ * over: then the caller closes it. Never blocks. */
 int hg_vhost_front_run(struct hg_vhost_front *front, struct hg_err *err);
 
-/* Asks the back-end to let go of the rings. In state UP only; the rings' user has stopped. As _run. */
+/* Asks the back-end to let go of the rings. In state UP only; the rings' user has stopped. As
+ * _run. */
 int hg_vhost_front_stop(struct hg_vhost_front *front, struct hg_err *err);
 
 /*
- * Queues an UPDATE or an INVALIDATE, as `type` says, for the next _run, which sends all that is queued at
- * once; its number is iommu.sent_n then. 0, or a negative errno with *err: -EAGAIN while
+ * Queues an UPDATE or an INVALIDATE, as `type` says, for the next _run, which sends all that is
+ * queued at once; its number is iommu.sent_n then. 0, or a negative errno with *err: -EAGAIN while
  * HG_VHOST_FRONT_IOTLB_MAX of them are not acknowledged, else as _run.
  */
 int hg_vhost_front_iotlb(struct hg_vhost_front *front, const struct hg_vhost_iotlb *iotlb,

@@ -1,10 +1,10 @@
 /*
- * Replies come in the order of the requests, so an acknowledgement needs no number: the k-th one is for the
- * k-th IOTLB message. Only the reply to a step of the session may stand between them, and where, is noted
- * when the step is sent.
+ * Replies come in the order of the requests, so an acknowledgement needs no number: the k-th one is
+ * for the k-th IOTLB message. Only the reply to a step of the session may stand between them, and
+ * where, is noted when the step is sent.
  *
- * A back-end that asks faster than it acknowledges is not read any more until it has: what we queue for it
- * is bounded, and what it queues for us is bounded by its own socket.
+ * A back-end that asks faster than it acknowledges is not read any more until it has: what we queue
+ * for it is bounded, and what it queues for us is bounded by its own socket.
  */
 #include "virtio/vhost_front_iommu.h"
 

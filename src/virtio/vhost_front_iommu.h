@@ -19,13 +19,15 @@ static inline bool front_iommu_agreed(const struct hg_vhost_front *front)
 void front_iommu_init(struct hg_vhost_front *front);
 void front_iommu_close(struct hg_vhost_front *front);
 
-/* When the protocol features are known: makes the back-end's channel. Without a virtual IOMMU nothing. */
+/* When the protocol features are known: makes the back-end's channel. Without a virtual IOMMU
+ * nothing. */
 int front_iommu_open(struct hg_vhost_front *front, struct hg_err *err);
 
 /* The descriptor for SET_BACKEND_REQ_FD has been sent. */
 void front_iommu_sent(struct hg_vhost_front *front);
 
-/* Whether the next reply on the session's socket acknowledges an IOTLB message, and what to do then. */
+/* Whether the next reply on the session's socket acknowledges an IOTLB message, and what to do
+ * then. */
 bool front_iommu_awaits(const struct hg_vhost_front *front);
 int front_iommu_take_ack(struct hg_vhost_front *front, const struct hg_vhost_msg *msg,
                          struct hg_err *err);

@@ -1,12 +1,13 @@
 /*
- * Framing. A message is a header of 12 bytes and as many bytes of payload as it says. One system call
- * reads whatever is there, up to HG_VHOST_AHEAD_BYTES, and messages are cut from that: several short
- * ones that arrive together cost one call.
+ * Framing. A message is a header of 12 bytes and as many bytes of payload as it says. One system
+ * call reads whatever is there, up to HG_VHOST_AHEAD_BYTES, and messages are cut from that: several
+ * short ones that arrive together cost one call.
  *
- * Descriptors. A read of a stream socket ends with the bytes that descriptors were attached to: what
- * was sent later is left for the next one (unix(7), and the kernel's unix_stream_read_generic()). A
- * front-end attaches them to the message that they belong to, which is therefore the last one, whole
- * or in part, of the bytes that were read with them. So that is who gets them.
+ * Descriptors. A read of a stream socket ends with the bytes that descriptors were attached to:
+ * what was sent later is left for the next one (unix(7), and the kernel's
+ * unix_stream_read_generic()). A front-end attaches them to the message that they belong to, which
+ * is therefore the last one, whole or in part, of the bytes that were read with them. So that is
+ * who gets them.
  *
  * The wire has no padding between header and payload and struct hg_vhost_msg has: the two parts are
  * always moved separately. in_bytes and out_bytes count bytes of the wire.
@@ -141,8 +142,8 @@ static int check_hdr(const struct hg_vhost_hdr *hdr, struct hg_err *err)
     return 0;
 }
 
-/* Cuts the message under way from what was read ahead. Returns 1 when it is whole, 0 when more must be
- * read, or a negative errno. */
+/* Cuts the message under way from what was read ahead. Returns 1 when it is whole, 0 when more must
+ * be read, or a negative errno. */
 static int assemble(struct hg_vhost_conn *conn, struct hg_err *err)
 {
     int rc;
@@ -220,8 +221,8 @@ int hg_vhost_take_fd(struct hg_vhost_conn *conn, unsigned i)
     return fd;
 }
 
-/* Writes what the socket takes, with the descriptors at the first byte. Returns how many bytes went,
- * 0 when the socket is full, or a negative errno. */
+/* Writes what the socket takes, with the descriptors at the first byte. Returns how many bytes
+ * went, 0 when the socket is full, or a negative errno. */
 static ssize_t write_some(int socket, struct iovec *iov, size_t iov_n, const int *fds,
                           unsigned fd_n, struct hg_err *err)
 {

@@ -1,7 +1,7 @@
 /*
- * The vhost-user protocol on the wire: message ids, layouts, and a non-blocking connection that both
- * the front-end (virtio_user port) and the back-end (vhost_user port) use. It knows the framing and
- * the file descriptors that travel with it, not what messages mean.
+ * The vhost-user protocol on the wire: message ids, layouts, and a non-blocking connection that
+ * both the front-end (virtio_user port) and the back-end (vhost_user port) use. It knows the
+ * framing and the file descriptors that travel with it, not what messages mean.
  *
  * Source: the "Vhost-user Protocol" document of QEMU. All fields are in native byte order.
  */
@@ -146,8 +146,8 @@ struct hg_vhost_log {
     uint64_t offset;
 };
 
-/* The payload of IOTLB_MSG in both directions: 26 bytes and padding. QEMU leaves user_addr and perm of
- * an INVALIDATE undefined. */
+/* The payload of IOTLB_MSG in both directions: 26 bytes and padding. QEMU leaves user_addr and perm
+ * of an INVALIDATE undefined. */
 struct hg_vhost_iotlb {
     uint64_t iova;
     uint64_t size;
@@ -181,7 +181,8 @@ enum { HG_VHOST_AHEAD_BYTES = 4096 };
 struct hg_vhost_conn {
     int fd; /* non-blocking; the owner opens and closes it */
 
-    /* Incoming: bytes that have been read and belong to no message yet, and what came with the last. */
+    /* Incoming: bytes that have been read and belong to no message yet, and what came with the
+     * last. */
     uint8_t ahead[HG_VHOST_AHEAD_BYTES];
     size_t ahead_at;
     size_t ahead_n;
@@ -204,16 +205,16 @@ struct hg_vhost_conn {
 };
 
 /*
- * Gets the next message, from what was read before or from the socket. Returns 1 when conn->in, in_fd and in_fd_n
- * are a whole message, which stays until hg_vhost_next(); 0 when more must arrive; a negative errno
- * with *err when the stream is broken: -ECONNRESET at its end, -EPROTO for a wrong version, a payload
- * above HG_VHOST_PAYLOAD_MAX, too many descriptors or a truncated control message (received
- * descriptors are closed, none leaks). Never blocks. Control only.
+ * Gets the next message, from what was read before or from the socket. Returns 1 when conn->in,
+ * in_fd and in_fd_n are a whole message, which stays until hg_vhost_next(); 0 when more must
+ * arrive; a negative errno with *err when the stream is broken: -ECONNRESET at its end, -EPROTO for
+ * a wrong version, a payload above HG_VHOST_PAYLOAD_MAX, too many descriptors or a truncated
+ * control message (received descriptors are closed, none leaks). Never blocks. Control only.
  */
 int hg_vhost_recv(struct hg_vhost_conn *conn, struct hg_err *err);
 
-/* Whether bytes behind the current message have been read already: the socket does not become readable
- * for them, so go on calling hg_vhost_recv() until it returns 0. */
+/* Whether bytes behind the current message have been read already: the socket does not become
+ * readable for them, so go on calling hg_vhost_recv() until it returns 0. */
 bool hg_vhost_has_ahead(const struct hg_vhost_conn *conn);
 
 /* Forgets the current message; closes those of its descriptors that nobody took. */
@@ -225,8 +226,8 @@ int hg_vhost_take_fd(struct hg_vhost_conn *conn, unsigned i);
 /*
  * Sends a message with n descriptors, or queues what the socket does not take now (descriptors
  * always travel with the first byte; one message with descriptors may wait at a time). The
- * descriptors stay the caller's. Returns 0, or a negative errno with *err: -ENOBUFS when the peer has
- * not read for HG_VHOST_OUT_MAX bytes. Never blocks, never raises SIGPIPE.
+ * descriptors stay the caller's. Returns 0, or a negative errno with *err: -ENOBUFS when the peer
+ * has not read for HG_VHOST_OUT_MAX bytes. Never blocks, never raises SIGPIPE.
  */
 int hg_vhost_send(struct hg_vhost_conn *conn, const struct hg_vhost_msg *msg, const int *fds,
                   unsigned fd_n, struct hg_err *err);

@@ -1,15 +1,14 @@
 /*
  * Rings behind an IOTLB: stopping at a missing translation, going on, and translating ahead.
  *
- * A miss costs a round trip to the front-end, so nobody should meet one alone. A call that stops at a miss
- * looks at the buffers posted behind it too, and so does hg_vq_dev_ahead() before anybody needs them; what
- * is missing goes to control as one batch. The buffers that have been looked at are not looked at again
- * unless one was missing and hg_iotlb_answers() has moved.
+ * A miss costs a round trip to the front-end, so nobody should meet one alone. A call that stops at
+ * a miss looks at the buffers posted behind it too, and so does hg_vq_dev_ahead() before anybody
+ * needs them; what is missing goes to control as one batch. The buffers that have been looked at
+ * are not looked at again unless one was missing and hg_iotlb_answers() has moved.
  *
- * A pass looks at HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N positions at most, at fewer where translations do not
- * last (set_window()), and ends when it has cost
- * AHEAD_WORK steps, each of them a descriptor or a piece of a buffer or of what is missing, and the chain that
- * it is at.
+ * A pass looks at HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N positions at most, at fewer where
+ * translations do not last (set_window()), and ends when it has cost AHEAD_WORK steps, each of them
+ * a descriptor or a piece of a buffer or of what is missing, and the chain that it is at.
  */
 #include "virtio/vq_ring.h"
 
@@ -64,9 +63,10 @@ static bool available(struct hg_vq_dev *ring, uint16_t at)
     return vq_available(ring, ring->packed, (uint16_t)(at - ring->last_avail));
 }
 
-/* Decides anew how far to look. A guest may give up many mappings at once, used or not (Linux without strict
- * mode: all, every some milliseconds). What was asked for beyond that has cost two messages each, for
- * nothing: so the window shrinks when a translation was lost before its turn, and grows as they last. */
+/* Decides anew how far to look. A guest may give up many mappings at once, used or not (Linux
+ * without strict mode: all, every some milliseconds). What was asked for beyond that has cost two
+ * messages each, for nothing: so the window shrinks when a translation was lost before its turn,
+ * and grows as they last. */
 static void set_window(struct hg_vq_ahead *ahead, enum hg_perm perm, unsigned window)
 {
     unsigned most = perm == HG_PERM_WRITE ? HG_VQ_AHEAD_N : HG_VQ_AHEAD_READ_N;
@@ -75,7 +75,8 @@ static void set_window(struct hg_vq_ahead *ahead, enum hg_perm perm, unsigned wi
     ahead->taken_n = 0;
 }
 
-/* Looks at what is posted from ahead->next on, or from the first that was missing when there is news. */
+/* Looks at what is posted from ahead->next on, or from the first that was missing when there is
+ * news. */
 static void look(struct hg_vq_dev *ring, enum hg_perm perm)
 {
     struct hg_vq_ahead *ahead = &ring->ahead;

@@ -1,10 +1,10 @@
 /*
  * Chains: descriptors one after the other, of a ring or of an indirect table, of either format.
  *
- * A chain may not be longer than the ring (2.7.5.3.1, 2.8.5), an indirect table's part included; the
- * descriptor that leads to the table is one more. In the largest rings not as long either: a burst of such
- * chains would keep the worker from everybody else. No more of a chain is translated than the
- * caller needs, for the same reason.
+ * A chain may not be longer than the ring (2.7.5.3.1, 2.8.5), an indirect table's part included;
+ * the descriptor that leads to the table is one more. In the largest rings not as long either: a
+ * burst of such chains would keep the worker from everybody else. No more of a chain is translated
+ * than the caller needs, for the same reason.
  */
 #include <string.h>
 
@@ -64,8 +64,8 @@ static void lack(struct hg_vq_dev *ring, struct vq_chain *chain, uint64_t addr, 
     worsen(chain, VQ_FAULTED);
 }
 
-/* Adds the first n bytes of a buffer to the pieces; n is not 0. Asks for all that is missing: a chain that
- * has to wait should do so once. */
+/* Adds the first n bytes of a buffer to the pieces; n is not 0. Asks for all that is missing: a
+ * chain that has to wait should do so once. */
 static void translate(struct hg_vq_dev *ring, struct vq_chain *chain, uint64_t addr, uint64_t n,
                       enum hg_perm perm)
 {
@@ -88,8 +88,8 @@ static void translate(struct hg_vq_dev *ring, struct vq_chain *chain, uint64_t a
     }
 }
 
-/* Adds a buffer. False when the ring is broken. An empty buffer carries nothing and costs as much as any: a
- * frame of them would be work for nothing. */
+/* Adds a buffer. False when the ring is broken. An empty buffer carries nothing and costs as much
+ * as any: a frame of them would be work for nothing. */
 static bool add_buffer(struct hg_vq_dev *ring, struct vq_chain *chain, const struct desc *desc,
                        enum hg_perm perm)
 {
@@ -113,8 +113,8 @@ struct table {
     uint32_t n;
 };
 
-/* The table that a descriptor names; false when it may not. `alone`: nothing may follow this descriptor in
- * its own list, nor, in a packed ring, stand before it (2.7.5.3.1, 2.8.19). */
+/* The table that a descriptor names; false when it may not. `alone`: nothing may follow this
+ * descriptor in its own list, nor, in a packed ring, stand before it (2.7.5.3.1, 2.8.19). */
 static bool enter_table(struct hg_vq_dev *ring, struct vq_chain *chain, const struct desc *desc,
                         bool alone, struct table *table)
 {
@@ -126,8 +126,8 @@ static bool enter_table(struct hg_vq_dev *ring, struct vq_chain *chain, const st
     return true;
 }
 
-/* Loads a descriptor of an indirect table, which may lie in several pieces of guest memory. False when a
- * part of it cannot be read: the verdict says why. */
+/* Loads a descriptor of an indirect table, which may lie in several pieces of guest memory. False
+ * when a part of it cannot be read: the verdict says why. */
 static bool load_from_table(struct hg_vq_dev *ring, struct vq_chain *chain,
                             const struct table *table, uint32_t index, uint8_t bytes[DESC_BYTES])
 {
@@ -207,7 +207,8 @@ static enum vq_verdict walk_split(struct hg_vq_dev *ring, uint16_t at, enum hg_p
     return spoil(ring, chain, HG_VRING_CHAIN_LONG, head);
 }
 
-/* All descriptors of a packed ring's table are of the chain, and of their flags only WRITE counts (2.8.7). */
+/* All descriptors of a packed ring's table are of the chain, and of their flags only WRITE counts
+ * (2.8.7). */
 static enum vq_verdict walk_packed_table(struct hg_vq_dev *ring, const struct table *table,
                                          enum hg_perm perm, struct vq_chain *chain)
 {

@@ -1,7 +1,7 @@
 /*
  * Device side of a virtqueue: set-up and notification. Receiving is in vq_rx.c, transmitting in
- * vq_tx.c, chains in vq_chain.c, what an IOTLB asks for in vq_ahead.c; split_ring.h and packed_ring.h
- * are the two formats.
+ * vq_tx.c, chains in vq_chain.c, what an IOTLB asks for in vq_ahead.c; split_ring.h and
+ * packed_ring.h are the two formats.
  */
 #include "virtio/vq_dev.h"
 

@@ -1,17 +1,18 @@
 /*
- * The device side of a virtqueue, split (virtio 1.2, 2.7) or packed (2.8), as a network device uses it.
+ * The device side of a virtqueue, split (virtio 1.2, 2.7) or packed (2.8), as a network device uses
+ * it.
  *
  * Control sets a ring up while nobody uses it; then one worker at a time (for a ring that guests
  * transmit on) or the holder of the transmit queue's lock (for one they receive on) calls the
- * rest. Everything in the ring is the guest's and hostile: it is loaded once and checked. A ring that
- * contradicts itself is broken, with a reason and the value that was wrong, and stands still until
- * the guest sets it up anew. An address that is not the guest's costs that frame alone: it is
+ * rest. Everything in the ring is the guest's and hostile: it is loaded once and checked. A ring
+ * that contradicts itself is broken, with a reason and the value that was wrong, and stands still
+ * until the guest sets it up anew. An address that is not the guest's costs that frame alone: it is
  * counted, and the descriptor goes back.
  *
- * With an IOTLB an address may be unknown for now. A call that meets one stops there: nothing of that
- * descriptor is consumed, `missing` is set, and what it lacks is asked for, together with what the
- * buffers posted behind it lack (vq_ahead.c). Until something has been answered the ring is stalled: rx
- * and tx return 0 and touch nothing.
+ * With an IOTLB an address may be unknown for now. A call that meets one stops there: nothing of
+ * that descriptor is consumed, `missing` is set, and what it lacks is asked for, together with what
+ * the buffers posted behind it lack (vq_ahead.c). Until something has been answered the ring is
+ * stalled: rx and tx return 0 and touch nothing.
  */
 #ifndef HG_VIRTIO_VQ_DEV_H
 #define HG_VIRTIO_VQ_DEV_H
@@ -43,15 +44,16 @@ enum hg_vring_fault {
 const char *hg_vring_fault_name(enum hg_vring_fault fault);
 
 enum {
-    /* Entries from the next one on that are translated before their turn, and of those that the guest
-     * transmits. Fewer of these: what a guest has under way at a time is then less than what every receiver
-     * has translated. */
+    /* Entries from the next one on that are translated before their turn, and of those that the
+     * guest transmits. Fewer of these: what a guest has under way at a time is then less than what
+     * every receiver has translated. */
     HG_VQ_AHEAD_N = 256,
     HG_VQ_AHEAD_READ_N = HG_VQ_AHEAD_N / 4,
     HG_VQ_SHADOW_N = 64, /* used descriptors of a packed ring that are written together */
 };
 
-/* What an IOTLB did for a ring, since the structure was all zero: starting a ring does not clear it. */
+/* What an IOTLB did for a ring, since the structure was all zero: starting a ring does not clear
+ * it. */
 struct hg_vq_iommu_stats {
     struct hg_count hits;       /* buffers whose translation was there when a frame needed them */
     struct hg_count ahead_hits; /* of these, some had been missing when they were looked at ahead */
@@ -80,9 +82,9 @@ struct hg_vq_shadow {
 };
 
 /*
- * Positions of a split ring count entries of its available and used rings, those of a packed one count
- * descriptors; both go on and on, and the low bits are the place in the ring. Of a packed ring the bit
- * above them tells the lap: the wrap counter is 1 while it is 0 (2.8.1).
+ * Positions of a split ring count entries of its available and used rings, those of a packed one
+ * count descriptors; both go on and on, and the low bits are the place in the ring. Of a packed
+ * ring the bit above them tells the lap: the wrap counter is 1 while it is 0 (2.8.1).
  */
 struct hg_vq_dev {
     /* Set by control, constant while the ring runs. */
@@ -123,10 +125,10 @@ struct hg_vq_dev {
 };
 
 /*
- * Starts a ring where SET_VRING_BASE said; the set-up fields are filled. For a split ring that is the
- * next available entry. For a packed one bits 0 to 14 are the next available descriptor, bit 15 is its
- * wrap counter, and bits 16 to 31 say the same of the next used one; a front-end that leaves these 0
- * means that nothing is outstanding.
+ * Starts a ring where SET_VRING_BASE said; the set-up fields are filled. For a split ring that is
+ * the next available entry. For a packed one bits 0 to 14 are the next available descriptor, bit 15
+ * is its wrap counter, and bits 16 to 31 say the same of the next used one; a front-end that leaves
+ * these 0 means that nothing is outstanding.
  */
 void hg_vq_dev_start(struct hg_vq_dev *ring, uint32_t base);
 
@@ -134,43 +136,44 @@ void hg_vq_dev_start(struct hg_vq_dev *ring, uint32_t base);
 uint32_t hg_vq_dev_base(const struct hg_vq_dev *ring);
 
 /*
- * Takes up to HG_BURST_N frames that the guest transmits, into b. Counts frames and bytes in *stats, and
- * under drops the frames that cannot be passed on. Returns b->n. hg_vq_dev_rx_done() gives all
- * descriptors taken back, those of dropped frames too; call it before the next rx. It returns whether
- * the guest wants to be notified.
+ * Takes up to HG_BURST_N frames that the guest transmits, into b. Counts frames and bytes in
+ * *stats, and under drops the frames that cannot be passed on. Returns b->n. hg_vq_dev_rx_done()
+ * gives all descriptors taken back, those of dropped frames too; call it before the next rx. It
+ * returns whether the guest wants to be notified.
  */
 unsigned hg_vq_dev_rx(struct hg_vq_dev *ring, struct hg_burst *b, struct hg_queue_stats *stats);
 bool hg_vq_dev_rx_done(struct hg_vq_dev *ring);
 
 /*
  * Writes frames into buffers that the guest has posted, as hg_txq.tx does. *notify says whether the
- * guest wants to be notified. Returns how many were dealt with: fewer than n when the guest has not posted
- * enough, or, with `missing` set, when the next buffer's translation has been asked for. Of a buffer that the
- * IOTLB refuses the guest hears as one with 0 bytes in it, and the frame takes the next one.
+ * guest wants to be notified. Returns how many were dealt with: fewer than n when the guest has not
+ * posted enough, or, with `missing` set, when the next buffer's translation has been asked for. Of
+ * a buffer that the IOTLB refuses the guest hears as one with 0 bytes in it, and the frame takes
+ * the next one.
  */
 unsigned hg_vq_dev_tx(struct hg_vq_dev *ring, struct hg_pkt *const *pkts, unsigned n,
                       struct hg_queue_stats *stats, bool *notify);
 
 /*
- * Asks for the translations that buffers posted and not yet taken lack, before a frame needs them: at
- * most HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N, in the direction of `perm`. Returns whether any is missing.
- * Cheap when nothing has been posted or answered since the last call. Called by the ring's user,
- * between rx_done and rx, or tx and tx.
+ * Asks for the translations that buffers posted and not yet taken lack, before a frame needs them:
+ * at most HG_VQ_AHEAD_N or HG_VQ_AHEAD_READ_N, in the direction of `perm`. Returns whether any is
+ * missing. Cheap when nothing has been posted or answered since the last call. Called by the ring's
+ * user, between rx_done and rx, or tx and tx.
  */
 bool hg_vq_dev_ahead(struct hg_vq_dev *ring, enum hg_perm perm);
 
-/* For a user whose frame takes more buffers than there are: hg_vq_dev_ahead() looks as far as it ever may, so
- * that hg_vq_dev_arm_posted() asks for the buffers that are wanting. */
+/* For a user whose frame takes more buffers than there are: hg_vq_dev_ahead() looks as far as it
+ * ever may, so that hg_vq_dev_arm_posted() asks for the buffers that are wanting. */
 void hg_vq_dev_widen(struct hg_vq_dev *ring);
 
-/* Whether the ring stopped at a missing translation and nothing has been answered since: rx and tx would
- * return 0. The ring's user. */
+/* Whether the ring stopped at a missing translation and nothing has been answered since: rx and tx
+ * would return 0. The ring's user. */
 bool hg_vq_dev_stalled(const struct hg_vq_dev *ring);
 
 /* Asks the guest to kick at its next frame, then looks: true if there is one already. */
 bool hg_vq_dev_arm(struct hg_vq_dev *ring);
-/* The same for buffers posted behind those that hg_vq_dev_ahead() has looked at, so that it is called again.
- * Not when it has looked at as many as it may, or can: then none is asked for. */
+/* The same for buffers posted behind those that hg_vq_dev_ahead() has looked at, so that it is
+ * called again. Not when it has looked at as many as it may, or can: then none is asked for. */
 bool hg_vq_dev_arm_posted(struct hg_vq_dev *ring);
 void hg_vq_dev_disarm(struct hg_vq_dev *ring);
 

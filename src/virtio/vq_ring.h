@@ -1,6 +1,6 @@
 /*
- * A ring of either format, device side, for who receives and transmits on it. `packed` is a constant
- * where it matters: the compiler makes two copies of each hot function and neither asks.
+ * A ring of either format, device side, for who receives and transmits on it. `packed` is a
+ * constant where it matters: the compiler makes two copies of each hot function and neither asks.
  * Private to this folder.
  */
 #ifndef HG_VIRTIO_VQ_RING_H
@@ -14,8 +14,8 @@
 
 enum { VQ_LARGE_TABLE = 1024 }; /* buckets of an IOTLB: more than stay near the processor */
 
-/* What the look-ups of a burst have in common: the table of the IOTLB, NULL without one, and the size of block
- * that the ring's buffers were in last. */
+/* What the look-ups of a burst have in common: the table of the IOTLB, NULL without one, and the
+ * size of block that the ring's buffers were in last. */
 struct vq_blocks {
     const struct hg_iotlb_table *table;
     unsigned class;
@@ -31,8 +31,8 @@ static inline struct vq_blocks vq_blocks(const struct hg_vq_dev *ring)
     };
 }
 
-/* hg_space_at() for a buffer that most probably lies in one block of that size, and in another one than the last
- * buffer: no hint is asked or left. */
+/* hg_space_at() for a buffer that most probably lies in one block of that size, and in another one
+ * than the last buffer: no hint is asked or left. */
 static inline bool vq_find_block(const struct vq_blocks *blocks, const struct vq_slot *slot,
                                  enum hg_perm perm, uint8_t **host)
 {
@@ -96,9 +96,9 @@ VQ_SPECIALISED bool vq_look(const struct hg_vq_dev *ring, bool packed, uint16_t 
 }
 
 /*
- * Looks at up to `want` entries from last_avail on, at most HG_BURST_N, and returns how many are there. Each
- * pass starts the transfers that the next one waits for: heads, in a split ring; descriptors; with a large
- * IOTLB, its lines; the buffers.
+ * Looks at up to `want` entries from last_avail on, at most HG_BURST_N, and returns how many are
+ * there. Each pass starts the transfers that the next one waits for: heads, in a split ring;
+ * descriptors; with a large IOTLB, its lines; the buffers.
  */
 VQ_SPECIALISED unsigned vq_look_ahead(struct hg_vq_dev *ring, bool packed, struct vq_slot *slot,
                                       unsigned want, enum hg_perm perm)
@@ -137,7 +137,8 @@ VQ_SPECIALISED bool vq_available(struct hg_vq_dev *ring, bool packed, unsigned s
     return split_available(ring, skip, 1) != 0;
 }
 
-/* Returns an entry, `desc_n` positions, to the guest when the burst is published: split_put_used(). */
+/* Returns an entry, `desc_n` positions, to the guest when the burst is published:
+ * split_put_used(). */
 VQ_SPECIALISED void vq_put_used(struct hg_vq_dev *ring, bool packed, uint16_t id, uint16_t desc_n,
                                 uint32_t len)
 {
@@ -152,9 +153,9 @@ VQ_SPECIALISED bool vq_publish_used(struct hg_vq_dev *ring, bool packed)
     return packed ? packed_publish_used(ring) : split_publish_used(ring);
 }
 
-/* Around each call of a ring's user, for the sake of the IOTLB: vq_ahead.c. Begin is false when the ring is
- * stalled. End is given the position at which the call began, and how many entries were translated and
- * taken since. */
+/* Around each call of a ring's user, for the sake of the IOTLB: vq_ahead.c. Begin is false when the
+ * ring is stalled. End is given the position at which the call began, and how many entries were
+ * translated and taken since. */
 bool vq_begin_iommu(struct hg_vq_dev *ring);
 void vq_end_iommu(struct hg_vq_dev *ring, enum hg_perm perm, uint16_t from, unsigned hits);
 

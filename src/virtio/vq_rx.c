@@ -5,8 +5,9 @@
  * translation (vq_look_ahead()), then headers. The common frame is one readable buffer with
  * virtio_net_hdr and frame together: receive_simple(). Everything else takes receive_chain().
  *
- * What is taken is returned by hg_vq_dev_rx_done(), when nothing is borrowed any more. With IN_ORDER the
- * guest hears of a burst by its last frame alone: reading a buffer leaves nothing else to say of it.
+ * What is taken is returned by hg_vq_dev_rx_done(), when nothing is borrowed any more. With
+ * IN_ORDER the guest hears of a burst by its last frame alone: reading a buffer leaves nothing else
+ * to say of it.
  */
 #include <string.h>
 
@@ -64,8 +65,8 @@ static bool receive_simple(struct hg_vq_dev *ring, const struct vq_slot *slot, s
     return read_header(&hdr, pkt, stats);
 }
 
-/* Copies the first n bytes of the pieces to `to` and drops them from the list: *first is the index of
- * the first piece that has bytes left. The pieces hold at least n bytes. */
+/* Copies the first n bytes of the pieces to `to` and drops them from the list: *first is the index
+ * of the first piece that has bytes left. The pieces hold at least n bytes. */
 static void take_bytes(struct hg_seg *piece, unsigned *first, uint8_t *to, size_t n)
 {
     while (n > 0) {
@@ -90,8 +91,8 @@ enum outcome {
     STUCK,   /* not taken: the ring is broken, or a translation is missing */
 };
 
-/* Any other frame: several descriptors, an indirect table, or a buffer across regions. Sets what is needed
- * to return it. */
+/* Any other frame: several descriptors, an indirect table, or a buffer across regions. Sets what is
+ * needed to return it. */
 static enum outcome receive_chain(struct hg_vq_dev *ring, struct vq_slot *slot, struct hg_burst *b,
                                   struct hg_pkt *pkt, struct hg_queue_stats *stats)
 {

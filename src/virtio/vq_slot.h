@@ -1,6 +1,6 @@
 /*
- * What the two formats of a virtqueue, device side, have in common: an entry that has been looked at, a
- * chain as a list of pieces, and how a ring is broken. Private to this folder.
+ * What the two formats of a virtqueue, device side, have in common: an entry that has been looked
+ * at, a chain as a list of pieces, and how a ring is broken. Private to this folder.
  */
 #ifndef HG_VIRTIO_VQ_SLOT_H
 #define HG_VIRTIO_VQ_SLOT_H
@@ -12,8 +12,9 @@ enum {
     VQ_SIMPLE_BYTES_MAX = 1 << 17,
 };
 
-/* An entry of the ring that has been looked at, not taken. `simple`: one buffer of the right direction is
- * all there is, and contiguous here; else host is not set and id and len mean nothing. */
+/* An entry of the ring that has been looked at, not taken. `simple`: one buffer of the right
+ * direction is all there is, and contiguous here; else host is not set and id and len mean
+ * nothing. */
 struct vq_slot {
     uint64_t addr; /* as the guest wrote it */
     uint8_t *host;
@@ -71,10 +72,11 @@ struct vq_chain {
 };
 
 /*
- * Walks the chain at position `at`, which is available: checks every descriptor, translates its buffers
- * and asks for translations that are missing. `perm` is the direction that all buffers must have. Returns
- * the verdict. Unless that is VQ_BROKEN, which has broken the ring when the walk was not dry, id, desc_n and
- * bytes are set and the chain can be returned; the pieces are complete only when it is VQ_GOOD.
+ * Walks the chain at position `at`, which is available: checks every descriptor, translates its
+ * buffers and asks for translations that are missing. `perm` is the direction that all buffers must
+ * have. Returns the verdict. Unless that is VQ_BROKEN, which has broken the ring when the walk was
+ * not dry, id, desc_n and bytes are set and the chain can be returned; the pieces are complete only
+ * when it is VQ_GOOD.
  */
 enum vq_verdict vq_walk(struct hg_vq_dev *ring, uint16_t at, enum hg_perm perm,
                         struct vq_chain *chain);

@@ -2,15 +2,15 @@
  * Transmitting: packets of a burst are written into buffers that the guest has posted.
  *
  * As in vq_rx.c the descriptors of a burst are loaded before the first copy, and the destination's
- * lines are asked for in writable state, so that their transfers overlap. A slot is one entry of the
- * ring. The common packet fits the one writable buffer of its slot, contiguous here:
+ * lines are asked for in writable state, so that their transfers overlap. A slot is one entry of
+ * the ring. The common packet fits the one writable buffer of its slot, contiguous here:
  * transmit_simple(). With mergeable buffers (virtio 1.2, 5.1.6.4) a longer one takes several slots,
  * otherwise it must fit the chain of one: transmit_pieces().
  *
- * A packet for which the guest has not posted enough takes nothing, nor does one whose buffers lack a
- * translation: the caller keeps it. Buffers that the IOTLB refuses go back empty and the packet takes the
- * next ones: that a driver posts what it has not mapped is its own mistake, or one mapping's
- * end; the sender cannot know, and the good buffers behind it are not worth less. What a
+ * A packet for which the guest has not posted enough takes nothing, nor does one whose buffers lack
+ * a translation: the caller keeps it. Buffers that the IOTLB refuses go back empty and the packet
+ * takes the next ones: that a driver posts what it has not mapped is its own mistake, or one
+ * mapping's end; the sender cannot know, and the good buffers behind it are not worth less. What a
  * driver can make us skip in one call has a bound, behind which packets are lost.
  */
 #include <assert.h>
@@ -115,9 +115,10 @@ static enum outcome refuse(struct call *call, const struct gather *g, enum hg_dr
     return REFUSED;
 }
 
-/* Adds the next slot of the ring to the gather, translated as far as a packet of `total` bytes needs. Behind
- * an IOTLB as far as any frame needs, which is what was asked for ahead: a buffer that was used and
- * unmapped while a question about its rest is on its way makes a fault in the guest's log. */
+/* Adds the next slot of the ring to the gather, translated as far as a packet of `total` bytes
+ * needs. Behind an IOTLB as far as any frame needs, which is what was asked for ahead: a buffer
+ * that was used and unmapped while a question about its rest is on its way makes a fault in the
+ * guest's log. */
 static enum vq_verdict gather_slot(struct hg_vq_dev *ring, struct gather *g, uint64_t total)
 {
     uint64_t whole = (uint64_t)ring->hdr_len + HG_FRAME_BYTES_MAX;

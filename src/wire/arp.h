@@ -36,8 +36,9 @@ static inline bool hg_arp_is_ip4(const uint8_t *p)
 }
 
 /*
- * Writes the HG_ARP_FRAME_BYTES of an Ethernet frame that carries ARP for IPv4: addresses in host order, `operation` one of
- * those above. target_mac NULL: not known, so the frame goes to all. The pieces may not overlap the frame.
+ * Writes the HG_ARP_FRAME_BYTES of an Ethernet frame that carries ARP for IPv4: addresses in host
+ * order, `operation` one of those above. target_mac NULL: not known, so the frame goes to all. The
+ * pieces may not overlap the frame.
  */
 static inline void hg_arp_write(uint8_t *frame, uint16_t operation, const uint8_t *sender_mac,
                                 uint32_t sender_ip, const uint8_t *target_mac, uint32_t target_ip)

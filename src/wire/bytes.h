@@ -1,9 +1,9 @@
 /*
  * Network byte order: big-endian loads and stores at any alignment. Pure, any thread.
  *
- * Packet headers are read and written as bytes at an offset, never through a structure laid over the
- * frame: no alignment to guarantee, no aliasing, no padding. The compiler makes one instruction of
- * each function here.
+ * Packet headers are read and written as bytes at an offset, never through a structure laid over
+ * the frame: no alignment to guarantee, no aliasing, no padding. The compiler makes one instruction
+ * of each function here.
  */
 #ifndef HG_WIRE_BYTES_H
 #define HG_WIRE_BYTES_H
@@ -39,8 +39,8 @@ static inline void hg_store_be32(uint8_t *p, uint32_t value)
     p[3] = (uint8_t)value;
 }
 
-/* Loads in the processor's own order, for what only has to differ where the bytes differ: hashes and
- * comparisons. */
+/* Loads in the processor's own order, for what only has to differ where the bytes differ: hashes
+ * and comparisons. */
 static inline uint32_t hg_load_raw32(const uint8_t *p)
 {
     uint32_t value;

@@ -13,8 +13,8 @@
 #include <arm_neon.h>
 #endif
 
-/* 32-bit words added into 64 bits cannot overflow below 2^32 words, and 2^16 = 1 modulo 2^16 - 1, so
- * their sum folds to the sum of the 16-bit words. */
+/* 32-bit words added into 64 bits cannot overflow below 2^32 words, and 2^16 = 1 modulo 2^16 - 1,
+ * so their sum folds to the sum of the 16-bit words. */
 static uint64_t sum_plain(const uint8_t *bytes, size_t n)
 {
     uint64_t sum = 0;
@@ -37,7 +37,8 @@ static bool always(void)
 
 #if defined(__x86_64__)
 
-/* Two accumulators of four 64-bit lanes: the low and the high 32 bits of each lane that is loaded. */
+/* Two accumulators of four 64-bit lanes: the low and the high 32 bits of each lane that is
+ * loaded. */
 __attribute__((target("avx2"))) static uint64_t sum_avx2(const uint8_t *bytes, size_t n)
 {
     const __m256i low_half = _mm256_set1_epi64x(0xffffffff);

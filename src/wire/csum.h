@@ -1,16 +1,16 @@
 /*
  * The Internet checksum (RFC 1071), whole and in pieces.
  *
- * A sum is the one's complement sum of big-endian 16-bit words, kept unfolded so that pieces, in any
- * order of even pieces, add up. A piece that starts at an odd byte of the sum has its bytes swapped
- * (RFC 1071, 2 (B)); struct hg_csum remembers where it is, so a frame scattered over segments of any
- * length is summed by one call per segment.
+ * A sum is the one's complement sum of big-endian 16-bit words, kept unfolded so that pieces, in
+ * any order of even pieces, add up. A piece that starts at an odd byte of the sum has its bytes
+ * swapped (RFC 1071, 2 (B)); struct hg_csum remembers where it is, so a frame scattered over
+ * segments of any length is summed by one call per segment.
  *
- * The result never depends on the processor: plain C is always there, and a vector version is chosen
- * once, at the first call, where the processor has one (csum_kernel.h).
+ * The result never depends on the processor: plain C is always there, and a vector version is
+ * chosen once, at the first call, where the processor has one (csum_kernel.h).
  *
- * Guest memory: besides base/shm.h this is the one place that reads it. Each byte is loaded once and
- * goes into nothing but the sum, so a sender that changes its memory meanwhile spoils its own
+ * Guest memory: besides base/shm.h this is the one place that reads it. Each byte is loaded once
+ * and goes into nothing but the sum, so a sender that changes its memory meanwhile spoils its own
  * checksum and nothing else.
  *
  * Pure functions, any thread.
@@ -41,8 +41,8 @@ static inline void hg_csum_add16(struct hg_csum *csum, uint16_t word)
     csum->sum += word;
 }
 
-/* The folded sum in host order, as hg_store_be16() puts it into a header where a pseudo-header sum is
- * wanted. The checksum is its complement. */
+/* The folded sum in host order, as hg_store_be16() puts it into a header where a pseudo-header sum
+ * is wanted. The checksum is its complement. */
 static inline uint16_t hg_csum_fold(const struct hg_csum *csum)
 {
     uint64_t sum = (csum->sum >> 32) + (csum->sum & 0xffffffff);

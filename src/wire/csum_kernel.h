@@ -10,8 +10,8 @@
 
 struct hg_csum_kernel {
     const char *name;
-    /* The sum of the bytes as words in the processor's own order (a last odd byte counts as if a zero
-     * followed), congruent modulo 2^16 - 1 and far from overflow: below 2^63 for n <= 2^31. */
+    /* The sum of the bytes as words in the processor's own order (a last odd byte counts as if a
+     * zero followed), congruent modulo 2^16 - 1 and far from overflow: below 2^63 for n <= 2^31. */
     uint64_t (*sum)(const uint8_t *bytes, size_t n);
     bool (*usable)(void);
 };

@@ -1,6 +1,6 @@
 /*
- * Ethernet (IEEE 802.3) and VLAN tags (IEEE 802.1Q). Offsets are bytes from the frame's start, in the
- * tag from its type field. Pure, any thread.
+ * Ethernet (IEEE 802.3) and VLAN tags (IEEE 802.1Q). Offsets are bytes from the frame's start, in
+ * the tag from its type field. Pure, any thread.
  */
 #ifndef HG_WIRE_ETH_H
 #define HG_WIRE_ETH_H

@@ -43,8 +43,24 @@ static inline unsigned hg_ip4_header_bytes(const uint8_t *p)
     return (p[HG_IP4_VERSION_IHL] & 0x0fu) * 4;
 }
 
-/* What a router does to a header that it passes on (RFC 1812, 5.3.1): lowers its time to live by one and updates its
- * checksum (RFC 1624). False, and nothing is changed, when there is no time left. */
+/* The one's complement sum over a header without options, folded: 0xffff when its checksum is
+ * right. In the processor's order, which does not matter to that (RFC 1071, 2 (B)). */
+static inline uint16_t hg_ip4_sum(const uint8_t *p)
+{
+    uint64_t first = hg_load_raw64(p);
+    uint64_t second = hg_load_raw64(p + 8);
+    uint64_t sum = (first & 0xffffffff) + (first >> 32) + (second & 0xffffffff) + (second >> 32) +
+                   hg_load_raw32(p + 16);
+
+    sum = (sum >> 32) + (sum & 0xffffffff);
+    sum = (sum >> 16) + (sum & 0xffff);
+    sum = (sum >> 16) + (sum & 0xffff);
+    return (uint16_t)((sum >> 16) + sum);
+}
+
+/* What a router does to a header that it passes on (RFC 1812, 5.3.1): lowers its time to live by
+ * one and updates its checksum (RFC 1624). False, and nothing is changed, when there is no time
+ * left. */
 static inline bool hg_ip4_age(uint8_t *p)
 {
     uint16_t was =

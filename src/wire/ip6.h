@@ -48,8 +48,8 @@ static inline bool hg_ip6_is_extension(uint8_t proto)
 }
 
 /* Bytes of the extension header of type `proto` at p, 8 or more. The length field counts units of 8
- * bytes behind the first 8 (RFC 8200, 4.3); in the authentication header units of 4 behind the first
- * 8 (RFC 4302, 2.2); the fragment header has none. */
+ * bytes behind the first 8 (RFC 8200, 4.3); in the authentication header units of 4 behind the
+ * first 8 (RFC 4302, 2.2); the fragment header has none. */
 static inline unsigned hg_ip6_extension_bytes(uint8_t proto, const uint8_t *p)
 {
     if (proto == HG_IP_PROTO_FRAGMENT)

@@ -3,8 +3,8 @@
  * folder; built and ended by control, used by the worker between two quiescent states.
  *
  * The fds are duplicates of the pollers' own, registered under numbers that only the set knows. An
- * epoll set keeps an entry as long as the open file lives, and that is held open by the peer too; its
- * entry could no longer be removed once the number we registered is closed or means another
+ * epoll set keeps an entry as long as the open file lives, and that is held open by the peer too;
+ * its entry could no longer be removed once the number we registered is closed or means another
  * file. With duplicates, what the owner does to his number, and when, is of no importance here.
  */
 #ifndef HG_WORKER_SET_H
@@ -23,9 +23,9 @@ struct hg_set {
     struct hg_poller *poller[];
 };
 
-/* Copies the list and watches the fds in epoll_fd. Control. 0 or a negative errno with *err, nothing
- * left behind: -EINVAL for a poller that lacks a function, -EMFILE, -ENOMEM, and -EPERM for an fd that
- * cannot be waited for. */
+/* Copies the list and watches the fds in epoll_fd. Control. 0 or a negative errno with *err,
+ * nothing left behind: -EINVAL for a poller that lacks a function, -EMFILE, -ENOMEM, and -EPERM for
+ * an fd that cannot be waited for. */
 int hg_set_new(struct hg_set **set, struct hg_poller *const *pollers, unsigned n, int epoll_fd,
                struct hg_err *err);
 
@@ -34,8 +34,8 @@ void hg_set_free(struct hg_set *set);
 
 bool hg_set_has(const struct hg_set *set, const struct hg_poller *poller);
 
-/* Arms the pollers in turn, up to the first that finds work there. Returns whether one did; what was
- * armed has been disarmed then. Worker. */
+/* Arms the pollers in turn, up to the first that finds work there. Returns whether one did; what
+ * was armed has been disarmed then. Worker. */
 bool hg_set_arm(const struct hg_set *set);
 
 /* Disarms every poller. Worker. */

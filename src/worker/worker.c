@@ -11,29 +11,30 @@
  *                            epoll set until a wait has reported it, whether or not somebody was
  *                            waiting when it came: the next wait returns at once
  *
- * and a wait that reports more than one fd, or returns for another reason, makes no difference: after
- * every wait all pollers are polled until all of them have been without work for idle_ns again. That
- * also serves guests that trickle: whoever woke the worker finds it awake for his next packets.
+ * and a wait that reports more than one fd, or returns for another reason, makes no difference:
+ * after every wait all pollers are polled until all of them have been without work for idle_ns
+ * again. That also serves guests that trickle: whoever woke the worker finds it awake for his next
+ * packets.
  *
- * Orders from control work alike: a new set or the wish to stop is stored first, then the worker's own
- * event is signalled, which is in the epoll set for as long as the worker lives. The look at orders
- * just before the wait only saves a wait that would return at once.
+ * Orders from control work alike: a new set or the wish to stop is stored first, then the worker's
+ * own event is signalled, which is in the epoll set for as long as the worker lives. The look at
+ * orders just before the wait only saves a wait that would return at once.
  *
  * Edge-triggered. The fds are signals, not data; what there is to do stands in shared memory. A
  * level-triggered fd would have to be read after each signal, a system call per fd that also takes
- * signals which belong to the next sleep. An edge is taken by the wait that reports it. A fd that is
- * readable when it is added counts as an edge: a new set may cost one wait in vain, never a sleep
- * through a signal.
+ * signals which belong to the next sleep. An edge is taken by the wait that reports it. A fd that
+ * is readable when it is added counts as an edge: a new set may cost one wait in vain, never a
+ * sleep through a signal.
  *
- * A poller without a fd cannot wake anybody. If it can have work nevertheless (it has an arm()), its
- * set is never slept on; if it cannot, it is not asked.
+ * A poller without a fd cannot wake anybody. If it can have work nevertheless (it has an arm()),
+ * its set is never slept on; if it cannot, it is not asked.
  *
- * The set of pollers is read anew in each turn and held to the quiescent state at its end; the way to
- * sleep holds it from the arming to the moment of going offline. While the worker sleeps, control may
- * replace the set and see a grace period pass at once. Hence a woken worker does not touch the set
- * that it armed: it disarms the one that is in force. Pollers that were armed and have left are
- * disarmed by control, when nobody else has them. Both rely on disarm() of a poller that is not
- * armed doing nothing.
+ * The set of pollers is read anew in each turn and held to the quiescent state at its end; the way
+ * to sleep holds it from the arming to the moment of going offline. While the worker sleeps,
+ * control may replace the set and see a grace period pass at once. Hence a woken worker does not
+ * touch the set that it armed: it disarms the one that is in force. Pollers that were armed and
+ * have left are disarmed by control, when nobody else has them. Both rely on disarm() of a poller
+ * that is not armed doing nothing.
  */
 #include "worker/worker.h"
 
@@ -295,9 +296,9 @@ void hg_worker_free(struct hg_worker *worker)
     free(worker);
 }
 
-/* Creates the thread where its options want it, all signals blocked: they are control's. But not those
- * of a thread's own accesses: the kernel ends the process when they are blocked, and a peer may cause
- * some (mem/foreign.h). */
+/* Creates the thread where its options want it, all signals blocked: they are control's. But not
+ * those of a thread's own accesses: the kernel ends the process when they are blocked, and a peer
+ * may cause some (mem/foreign.h). */
 static int create_thread(struct hg_worker *worker)
 {
     pthread_attr_t attr;

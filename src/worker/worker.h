@@ -13,8 +13,8 @@
  *   4. disarm all, poll.
  *
  * A signal that arrives between 1 and 3 has made its fd readable, so 3 returns at once; the fds
- * are edge-triggered, and an edge before the wait counts. Orders from control (a new set of pollers,
- * stop) set a flag and then signal the worker's own event, so they are not lost either.
+ * are edge-triggered, and an edge before the wait counts. Orders from control (a new set of
+ * pollers, stop) set a flag and then signal the worker's own event, so they are not lost either.
  *
  * The set of pollers is an immutable snapshot: hg_worker_set() returns when the worker has stopped
  * using the old one. Workers know nothing of ports: a poller is {poll, arm, disarm, fd}.
@@ -37,9 +37,9 @@ struct hg_poller {
     /* Asks for a signal on fd at the next work, then looks: true when there is work already. NULL
      * (with disarm) when the fd is signalled at all work without being asked. */
     bool (*arm)(struct hg_poller *poller);
-    /* Takes the wish back. Called after every arm, before the next poll, by the worker, or by control
-     * for a poller that has left its worker. It may be called more often: a poller that is not armed
-     * stays as it is. */
+    /* Takes the wish back. Called after every arm, before the next poll, by the worker, or by
+     * control for a poller that has left its worker. It may be called more often: a poller that is
+     * not armed stays as it is. */
     void (*disarm)(struct hg_poller *poller);
     /* Signalled (its edge counts, nobody reads it) when there is work; -1 for none: such a poller
      * keeps its worker awake unless arm() is NULL too, which says that it never has work of its own
@@ -80,17 +80,17 @@ struct hg_worker_env {
 };
 
 /*
- * Creates a worker without a thread. `env` NULL is the real clock and epoll; otherwise it is copied,
- * and its ctx must outlive the worker. Returns 0 or a negative errno with *err: -EINVAL for a CPU that
- * does not exist, -EPERM for one that the calling process may not use. The caller frees *worker with
- * hg_worker_free() after hg_worker_stop().
+ * Creates a worker without a thread. `env` NULL is the real clock and epoll; otherwise it is
+ * copied, and its ctx must outlive the worker. Returns 0 or a negative errno with *err: -EINVAL for
+ * a CPU that does not exist, -EPERM for one that the calling process may not use. The caller frees
+ * *worker with hg_worker_free() after hg_worker_stop().
  */
 int hg_worker_new(struct hg_worker **worker, const struct hg_worker_options *options,
                   const struct hg_worker_env *env, struct hg_err *err);
 void hg_worker_free(struct hg_worker *worker);
 
-/* Starts and ends the thread, which is called hg-worker-CPU (hg-worker where it is not pinned). Stop
- * returns when it has ended; it may be started again. Control only. */
+/* Starts and ends the thread, which is called hg-worker-CPU (hg-worker where it is not pinned).
+ * Stop returns when it has ended; it may be started again. Control only. */
 int hg_worker_start(struct hg_worker *worker, struct hg_err *err);
 void hg_worker_stop(struct hg_worker *worker);
 
@@ -101,11 +101,11 @@ unsigned hg_worker_turn(struct hg_worker *worker);
 
 /*
  * Replaces the set of pollers by the n given (copied; the pollers themselves stay the caller's and
- * must live until they are replaced and a grace period has passed). Returns after the worker has let
- * go of the old set, 0 or a negative errno with *err, the old set still in force: -EINVAL for a poller
- * without poll() or with one of arm() and disarm(), -EMFILE, -ENOMEM, -EPERM for an fd that epoll cannot
- * wait for. Works before start, while the worker is busy and while it sleeps. A poller moves to
- * another worker by leaving the first one's set before. Control only, one call at a time.
+ * must live until they are replaced and a grace period has passed). Returns after the worker has
+ * let go of the old set, 0 or a negative errno with *err, the old set still in force: -EINVAL for a
+ * poller without poll() or with one of arm() and disarm(), -EMFILE, -ENOMEM, -EPERM for an fd that
+ * epoll cannot wait for. Works before start, while the worker is busy and while it sleeps. A poller
+ * moves to another worker by leaving the first one's set before. Control only, one call at a time.
  */
 int hg_worker_set(struct hg_worker *worker, struct hg_poller *const *pollers, unsigned n,
                   struct hg_err *err);

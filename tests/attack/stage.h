@@ -1,13 +1,14 @@
 /*
- * The stage of the attack suite: a worker thread and two bridges of two vhost-user ports each. Every
- * port has a scripted peer (peer/peer.h).
+ * The stage of the attack suite: a worker thread and two bridges of two vhost-user ports each.
+ * Every port has a scripted peer (peer/peer.h).
  *
  *   bridge 0: ATTACKER <-> VICTIM          whatever the test does happens here
- *   bridge 1: LEFT <-> RIGHT               bystanders, served by the same worker and control thread;
- *                                          whose frames must pass at any time, whole and in order
+ *   bridge 1: LEFT <-> RIGHT               bystanders, served by the same worker and control
+ *                                          thread; whose frames must pass at any time, whole and in
+ *                                          order
  *
- * The test's thread is control and all four peers. After each attack stage_recover() lets the attacker
- * connect anew, sees a frame of his pass, and balances the accounts of all ports.
+ * The test's thread is control and all four peers. After each attack stage_recover() lets the
+ * attacker connect anew, sees a frame of his pass, and balances the accounts of all ports.
  */
 #ifndef HG_TESTS_ATTACK_STAGE_H
 #define HG_TESTS_ATTACK_STAGE_H

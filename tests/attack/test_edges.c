@@ -1,6 +1,7 @@
 /*
- * Guests whose rings lie across the edges of memory regions, change while they are read, or lie about when
- * they want to be told. What is allowed must work, byte by byte; what is not hurts nobody else.
+ * Guests whose rings lie across the edges of memory regions, change while they are read, or lie
+ * about when they want to be told. What is allowed must work, byte by byte; what is not hurts
+ * nobody else.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -9,8 +10,8 @@
 
 #define EDGE ((uint64_t)PEER_HALF_BYTES) /* where the second region begins, for the guest */
 
-/* Two regions that are neighbours for the guest, and lie in the file the other way round with a page
- * between them, so that they are no neighbours for us. The rings stay where they are. */
+/* Two regions that are neighbours for the guest, and lie in the file the other way round with a
+ * page between them, so that they are no neighbours for us. The rings stay where they are. */
 static void split_memory(void)
 {
     enum { UPPER_BYTES = PEER_HALF_BYTES - 4096 };
@@ -155,7 +156,8 @@ struct vandal {
     atomic_bool stop;
 };
 
-/* Rewrites the buffers to receive into, their table and the available ring while a worker uses them. */
+/* Rewrites the buffers to receive into, their table and the available ring while a worker uses
+ * them. */
 static void *vandalise(void *ctx)
 {
     static const uint32_t lens[] = {2048, 12, 0, 1, 1514, UINT32_MAX, 16, 64};
@@ -198,8 +200,8 @@ static void buffers_changed_between_two_reads(void **state)
     }
 }
 
-/* Event indices of any value, and flags where there should be indices: frames pass in any case, since an
- * index only decides about signals. */
+/* Event indices of any value, and flags where there should be indices: frames pass in any case,
+ * since an index only decides about signals. */
 static void event_indices_that_lie(void **state)
 {
     static const uint16_t lies[] = {0, 1, 255, 256, 32767, 32768, 65534, 65535};

@@ -1,6 +1,7 @@
 /*
- * A front-end that attacks through its socket, with traffic on the stage. What a single wrong message
- * leads to is tested without a worker, in tests/unit/port/vhost/test_refuse.c and test_survive.c.
+ * A front-end that attacks through its socket, with traffic on the stage. What a single wrong
+ * message leads to is tested without a worker, in tests/unit/port/vhost/test_refuse.c and
+ * test_survive.c.
  */
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -14,8 +15,8 @@ static uint32_t next_random(uint32_t *seed)
     return *seed >> 8;
 }
 
-/* DPDK's CVE-2019-14818 and CVE-2022-0669: descriptors that stay. 10,000 sessions, ended after any of
- * their messages, some of them by a message with descriptors that nobody asked for. */
+/* DPDK's CVE-2019-14818 and CVE-2022-0669: descriptors that stay. 10,000 sessions, ended after any
+ * of their messages, some of them by a message with descriptors that nobody asked for. */
 static void sessions_that_come_and_go(void **state)
 {
     int surplus[] = {attacker()->mem_fd, attacker()->ring[0].kick, attacker()->ring[1].call};
@@ -158,7 +159,8 @@ static void messages_in_any_order(void **state)
     stage_recover(&stage);
 }
 
-/* Silent in the middle of each message of a session, for as long as the others need to be served. */
+/* Silent in the middle of each message of a session, for as long as the others need to be
+ * served. */
 static void silence_inside_a_message(void **state)
 {
     struct hg_vhost_hdr hdr = {HG_VHOST_SET_MEM_TABLE, HG_VHOST_VERSION, 72};
@@ -217,8 +219,8 @@ static void descriptors_exchanged_without_end(void **state)
     stage_recover(&stage);
 }
 
-/* All parts of both rings in one place, and buffers in it too: what the device writes to one part is
- * read as another. The guest can only confuse itself. */
+/* All parts of both rings in one place, and buffers in it too: what the device writes to one part
+ * is read as another. The guest can only confuse itself. */
 static void rings_on_top_of_each_other(void **state)
 {
     uint8_t frame[100] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5};

@@ -1,7 +1,7 @@
 /*
- * A guest and its front-end that attack through the virtual IOMMU, with traffic on the stage. What a single
- * message leads to is tested without a worker in tests/unit/port/vhost/test_iommu_refuse.c; the IOTLB against a
- * model in tests/unit/iommu/.
+ * A guest and its front-end that attack through the virtual IOMMU, with traffic on the stage. What
+ * a single message leads to is tested without a worker in
+ * tests/unit/port/vhost/test_iommu_refuse.c; the IOTLB against a model in tests/unit/iommu/.
  *
  * What was acknowledged as unmapped is made inaccessible in our own mapping at that moment: whoever
  * still touches it ends the test.
@@ -185,8 +185,8 @@ static void one_page_taken_away_in_mid_burst(void **state)
     end();
 }
 
-/* Pages that are neighbours for the device and lie in the memory in reverse: a buffer over all of them is
- * filled piece by piece, and nothing beside it. */
+/* Pages that are neighbours for the device and lie in the memory in reverse: a buffer over all of
+ * them is filled piece by piece, and nothing beside it. */
 static void neighbours_that_are_none(void **state)
 {
     enum { PAGES = 8, LEN = HG_NET_HDR_BYTES + sizeof(to_attacker) };
@@ -238,8 +238,8 @@ static bool is_refused(struct stage *s, void *ctx)
            peer_used_idx(attacker(), GUEST_RX) >= wanted->used_idx;
 }
 
-/* The device may write to a page only as long as it may: after the acknowledgement of a downgrade our own
- * mapping of it can be made read-only. */
+/* The device may write to a page only as long as it may: after the acknowledgement of a downgrade
+ * our own mapping of it can be made read-only. */
 static void permissions_up_and_down(void **state)
 {
     struct wanted wanted = {.answer = HG_VHOST_ACCESS_RO,
@@ -283,8 +283,8 @@ static void permissions_up_and_down(void **state)
     end();
 }
 
-/* Addresses that are not mapped, on both rings and more than can be pending, and silence: each becomes a
- * fault when its time is over. */
+/* Addresses that are not mapped, on both rings and more than can be pending, and silence: each
+ * becomes a fault when its time is over. */
 static void misses_that_nobody_answers(void **state)
 {
     const struct hg_queue_stats *sent = &stage.rig[ATTACKER].port.rxq[0]->stats;
@@ -312,8 +312,8 @@ static void misses_that_nobody_answers(void **state)
     end();
 }
 
-/* The same with a channel that has no room and is never read, while invalidations are asked for: their
- * acknowledgements come, since QEMU may hold a lock until they do. */
+/* The same with a channel that has no room and is never read, while invalidations are asked for:
+ * their acknowledgements come, since QEMU may hold a lock until they do. */
 static void a_channel_that_nobody_reads(void **state)
 {
     int ends[2];
@@ -369,8 +369,8 @@ static uint32_t next_random(uint32_t *seed)
     return *seed >> 8;
 }
 
-/* Any IOTLB message at any time, of a world of few addresses so that they meet; the rings too are mapped
- * elsewhere and away under way. */
+/* Any IOTLB message at any time, of a world of few addresses so that they meet; the rings too are
+ * mapped elsewhere and away under way. */
 static void mappings_in_any_order(void **state)
 {
     static const uint64_t place[] = {RING_IOVA, PEER_HIGH, ELSEWHERE, RING_IOVA + PEER_RING_BYTES};

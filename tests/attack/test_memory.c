@@ -1,6 +1,6 @@
 /*
- * A front-end that takes its memory away while the switch uses it: it truncates the file, which nothing
- * keeps it from, so that every access beyond the new end raises SIGBUS in whoever makes it.
+ * A front-end that takes its memory away while the switch uses it: it truncates the file, which
+ * nothing keeps it from, so that every access beyond the new end raises SIGBUS in whoever makes it.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -25,7 +25,8 @@ static bool is_lost(struct stage *s, void *ctx)
     return strstr(rig_status(&s->rig[ATTACKER]), "memory file was truncated") != NULL;
 }
 
-/* The attacker's session ends for that reason and no other port's does; then the file is whole again. */
+/* The attacker's session ends for that reason and no other port's does; then the file is whole
+ * again. */
 static void lose_the_session(void)
 {
     stage_until(&stage, is_lost, NULL, "the session to end");
@@ -54,7 +55,8 @@ static void transmitted_frames(void **state)
     }
 }
 
-/* The head of the frame is there, the rest, which is borrowed, is not: the victim's copy meets it. */
+/* The head of the frame is there, the rest, which is borrowed, is not: the victim's copy meets
+ * it. */
 static void the_borrowed_part_of_a_frame(void **state)
 {
     (void)state;
@@ -158,7 +160,8 @@ static void while_the_rings_stop(void **state)
     stage_recover(&stage);
 }
 
-/* Rings behind a virtual IOMMU whose pages lie scattered, so that they are mapped a second time, in order. */
+/* Rings behind a virtual IOMMU whose pages lie scattered, so that they are mapped a second time, in
+ * order. */
 static void rings_of_scattered_pages(void **state)
 {
     enum { PAGE = 4096, PAGES = 2 * PEER_RING_BYTES / PAGE };
@@ -210,8 +213,8 @@ static void *truncate_for_ever(void *ctx)
     return NULL;
 }
 
-/* Down and up again at any moment of many sessions: sometimes nobody notices, sometimes the rings are
- * suddenly empty, sometimes the memory is gone. */
+/* Down and up again at any moment of many sessions: sometimes nobody notices, sometimes the rings
+ * are suddenly empty, sometimes the memory is gone. */
 static void gone_and_back(void **state)
 {
     struct truncator t = {.fd = attacker()->mem_fd};

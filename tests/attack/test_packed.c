@@ -1,6 +1,6 @@
 /*
- * A guest that attacks through packed rings (virtio 1.2, 2.8). What the ring's format has no part in, lengths,
- * addresses and offloads, is attacked on split rings.
+ * A guest that attacks through packed rings (virtio 1.2, 2.8). What the ring's format has no part
+ * in, lengths, addresses and offloads, is attacked on split rings.
  */
 #include <pthread.h>
 #include <stdatomic.h>

@@ -111,7 +111,8 @@ static void buffers_that_are_too_small(void **state)
     stage_recover(&stage);
 }
 
-/* QEMU's CVE-2021-3748: a frame over more buffers than anybody counts, and over the longest chains. */
+/* QEMU's CVE-2021-3748: a frame over more buffers than anybody counts, and over the longest
+ * chains. */
 static void merged_buffers_without_end(void **state)
 {
     enum { N = 2048 };

@@ -196,7 +196,8 @@ static void count_arrivals(unsigned n, size_t want_len)
     }
 }
 
-/* cloud-hypervisor's CVE-2026-45782: one head many times. It is returned as often as it was given. */
+/* cloud-hypervisor's CVE-2026-45782: one head many times. It is returned as often as it was
+ * given. */
 static void heads_that_are_in_flight_already(void **state)
 {
     uint8_t frame[60] = {2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 0x88, 0xb5};
@@ -237,7 +238,8 @@ static void frames_in_single_bytes(void **state)
     stage_recover(&stage);
 }
 
-/* The longest rings full of the longest chains of nothing: each burst would cost a million steps. */
+/* The longest rings full of the longest chains of nothing: each burst would cost a million
+ * steps. */
 static void chains_that_cost_time(void **state)
 {
     enum { N = 2048 };

@@ -128,10 +128,10 @@ def l3_forwarder_routes_and_speaks_arp():
         away = ip4("10.0.0.2", "198.19.5.5")
         write_pcap(path / "in0", [(0, arp(1, HOST, "10.0.0.2", "10.0.0.1")),
                                   (0.1, away),                     # the neighbour is not known yet
-                                  (0.6, away),
-                                  (0.6, ip4("10.0.0.2", "8.8.8.8")),             # no route
-                                  (0.6, ip4("10.0.0.2", "198.19.5.5", ttl=1)),   # no time left
-                                  (0.6, ip4("198.19.5.5", "198.18.7.7"))])       # and back
+                                  (1.3, away),
+                                  (1.3, ip4("10.0.0.2", "8.8.8.8")),             # no route
+                                  (1.3, ip4("10.0.0.2", "198.19.5.5", ttl=1)),   # no time left
+                                  (1.3, ip4("198.19.5.5", "198.18.7.7"))])       # and back
         write_pcap(path / "in1", [(0, arp(1, GATEWAY, "10.0.1.9", "10.0.1.8")),  # not ours to answer
                                   (0.3, arp(2, GATEWAY, "10.0.1.2", "10.0.1.1"))])
         report = run("3-l3-forwarder", f"pcap:read={path}/in0,write={path}/out0,timing=on",
@@ -147,7 +147,11 @@ def l3_forwarder_routes_and_speaks_arp():
         assert request[38:42] == address("10.0.1.2"), request
         assert gone[:12] == GATEWAY + ours[1] and gone[22] == 63, gone
         assert checksum(gone[14:34]) == 0 and gone[34:] == away[34:], gone
-        assert number(r"pipe 0 route: \d+ packets, (\d+) dropped", report) == 3, report
+        dropped = dict(re.findall(r"pipe (\d \w+: \d+) packets, (\d+) dropped", report))
+        assert dropped == {"0 parse: 6": "0", "0 ARP: 6": "1", "0 route: 5": "2", "0 neighbour: 3": "1",
+                           "0 transmit: 2": "0", "1 parse: 2": "0", "1 ARP: 2": "2", "1 route: 0": "0",
+                           "1 neighbour: 0": "0", "1 transmit: 0": "0"}, report
+        assert re.findall(r"not routed, (.*)", report) == ["ttl: 1", "no_route: 1"], report
 
 
 def l3_forwarder_runs_alone():

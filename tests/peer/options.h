@@ -1,6 +1,6 @@
 /*
- * Values of a driver's options for tests, by name: a driver that gains an option does not change the
- * tests that are not about it.
+ * Values of a driver's options for tests, by name: a driver that gains an option does not change
+ * the tests that are not about it.
  */
 #ifndef HG_TESTS_PEER_OPTIONS_H
 #define HG_TESTS_PEER_OPTIONS_H

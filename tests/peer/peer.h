@@ -1,17 +1,17 @@
 /*
  * A scripted vhost-user front-end: the mock peer of unit, property, fuzz and attack tests.
  *
- * It sends whatever it is told to, owns the guest's memory and the driver's side of the rings, and can
- * misbehave at every point: raw bytes, single messages, the messages of a QEMU session in QEMU's
- * order, single descriptors. It is independent of the code under test but for the constants and
- * layouts in virtio.h and vhost_msg.h.
+ * It sends whatever it is told to, owns the guest's memory and the driver's side of the rings, and
+ * can misbehave at every point: raw bytes, single messages, the messages of a QEMU session in
+ * QEMU's order, single descriptors. It is independent of the code under test but for the constants
+ * and layouts in virtio.h and vhost_msg.h.
  *
  * Guest memory is one memfd in two regions: the lower half at guest address 0, the upper half at
- * PEER_HIGH. Rings lie in the lower half, buffers may be anywhere. User addresses, which ring addresses
- * are made of, begin at PEER_USER and are nobody's pointers.
+ * PEER_HIGH. Rings lie in the lower half, buffers may be anywhere. User addresses, which ring
+ * addresses are made of, begin at PEER_USER and are nobody's pointers.
  *
- * With ACCESS_PLATFORM it also plays the virtual IOMMU: guest addresses and ring addresses are IOVAs then,
- * and mean what a test has mapped.
+ * With ACCESS_PLATFORM it also plays the virtual IOMMU: guest addresses and ring addresses are
+ * IOVAs then, and mean what a test has mapped.
  *
  * Functions return false when the connection is gone (or when the budget of messages is spent, see
  * send_budget); nothing aborts. One thread.
@@ -75,8 +75,8 @@ struct peer {
     unsigned sent_n;
 };
 
-/* Creates the peer with its memory; `features` are those that peer_start() accepts as far as they are
- * offered. False when the machine has no memory or descriptors. */
+/* Creates the peer with its memory; `features` are those that peer_start() accepts as far as they
+ * are offered. False when the machine has no memory or descriptors. */
 bool peer_new(struct peer *peer, unsigned pair_n, uint64_t features, void (*pump)(void *),
               void *pump_ctx);
 /* Frees all of it. */
@@ -118,16 +118,18 @@ bool peer_enable_pair(struct peer *peer, unsigned pair, bool enabled);
 bool peer_stop(struct peer *peer);
 
 /* The virtual IOMMU: peer_iommu.c. */
-/* Makes the back-end's channel and sends one end; a second call replaces it. With `acknowledge` waits for
- * the answer, which must be 0. */
+/* Makes the back-end's channel and sends one end; a second call replaces it. With `acknowledge`
+ * waits for the answer, which must be 0. */
 bool peer_open_channel(struct peer *peer, bool acknowledge);
-/* Sends an IOTLB message of any content, to be acknowledged; and waits for the next acknowledgement. */
+/* Sends an IOTLB message of any content, to be acknowledged; and waits for the next
+ * acknowledgement. */
 bool peer_send_iotlb(struct peer *peer, struct hg_vhost_iotlb iotlb);
 bool peer_iotlb_acked(struct peer *peer, uint64_t *value);
 /* Maps [iova, iova + size) to the memory from `offset` on, or unmaps it; acknowledged with 0. */
 bool peer_map(struct peer *peer, uint64_t iova, uint64_t size, uint64_t offset, uint8_t perm);
 bool peer_unmap(struct peer *peer, uint64_t iova, uint64_t size);
-/* The next message on the channel; lets the back-end run while there is none. False: it stays silent. */
+/* The next message on the channel; lets the back-end run while there is none. False: it stays
+ * silent. */
 bool peer_channel_recv(struct peer *peer, struct hg_vhost_msg *msg);
 /* The same for misses: false, too, when it is something else. */
 bool peer_take_miss(struct peer *peer, struct hg_vhost_iotlb *miss);
@@ -150,7 +152,8 @@ uint16_t peer_packed_used(struct peer *peer, unsigned ring, uint16_t position);
 /* Writes the next n descriptors in ring order and makes them available, the first one last. */
 void peer_push_packed(struct peer *peer, unsigned ring, const struct hg_packed_desc *descs,
                       unsigned n);
-/* Takes the next used descriptor, and passes over the n that it stands for. False if there is none. */
+/* Takes the next used descriptor, and passes over the n that it stands for. False if there is
+ * none. */
 bool peer_take_packed(struct peer *peer, unsigned ring, unsigned n, struct hg_packed_desc *used);
 /* Transmits a frame as one buffer behind a zeroed virtio_net_hdr; does not kick. */
 void peer_transmit(struct peer *peer, unsigned ring, const void *frame, size_t len);

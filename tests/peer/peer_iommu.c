@@ -1,5 +1,6 @@
 /*
- * The peer as a virtual IOMMU, one message at a time: what it maps, unmaps and answers is up to the test.
+ * The peer as a virtual IOMMU, one message at a time: what it maps, unmaps and answers is up to the
+ * test.
  */
 #include <errno.h>
 #include <sys/socket.h>

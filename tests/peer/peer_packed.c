@@ -1,6 +1,6 @@
 /*
- * The driver's side of a packed ring by hand (virtio 1.2, 2.8): the owner flags are computed from a position
- * that counts on and on, everything else is what the test says.
+ * The driver's side of a packed ring by hand (virtio 1.2, 2.8): the owner flags are computed from a
+ * position that counts on and on, everything else is what the test says.
  */
 #include <string.h>
 

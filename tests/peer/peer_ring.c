@@ -1,6 +1,6 @@
 /*
- * The driver's side of a split ring, as simple as it can be: descriptors are handed out in turn and each
- * has a buffer of its own, so that a test sees by the index what became of it.
+ * The driver's side of a split ring, as simple as it can be: descriptors are handed out in turn and
+ * each has a buffer of its own, so that a test sees by the index what became of it.
  */
 #include <string.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 /*
- * A vhost-user port on an event loop of its own, and a peer that talks to it from the same thread: the
- * loop runs whenever the peer waits (peer.pump). Failures of the rig itself abort.
+ * A vhost-user port on an event loop of its own, and a peer that talks to it from the same thread:
+ * the loop runs whenever the peer waits (peer.pump). Failures of the rig itself abort.
  */
 #ifndef HG_TESTS_PEER_RIG_H
 #define HG_TESTS_PEER_RIG_H

@@ -1,6 +1,6 @@
 /*
- * The handler of mem/foreign.h under cmocka, which puts one of its own in place before each test and
- * fixture, and the one that it found back behind it.
+ * The handler of mem/foreign.h under cmocka, which puts one of its own in place before each test
+ * and fixture, and the one that it found back behind it.
  */
 #ifndef HG_TESTS_PEER_SIGBUS_H
 #define HG_TESTS_PEER_SIGBUS_H

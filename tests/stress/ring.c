@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../unit/random.h"
 #include "base/clock.h"
 #include "ring/ring.h"
 
@@ -53,13 +54,9 @@ static void enter(struct account *account, uint64_t number)
     account->mixed_sum += mix(number);
 }
 
-/* xorshift64 */
 static uint32_t random_below(struct thread *me, uint32_t n)
 {
-    me->random ^= me->random << 13;
-    me->random ^= me->random >> 7;
-    me->random ^= me->random << 17;
-    return (uint32_t)((me->random >> 20) % n);
+    return (uint32_t)((random_next(&me->random) >> 20) % n);
 }
 
 static void write_elems(struct thread *me, uint64_t *elems, uint64_t number, uint32_t n)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "pkt/pkt.h"
+#include "random.h"
 #include "wire/eth.h"
 #include "wire/icmp.h"
 #include "wire/ip4.h"
@@ -27,15 +28,6 @@ struct frame {
     unsigned l4;
     unsigned payload;
 };
-
-/* xorshift64: repeatable, good enough. */
-static inline uint32_t frame_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return (uint32_t)(*state >> 32);
-}
 
 static inline uint16_t frame_reference_sum(uint32_t sum, const uint8_t *bytes, size_t n)
 {
@@ -166,7 +158,7 @@ static inline void frame_payload(struct frame *f, unsigned n)
     uint8_t *p = frame_append(f, n);
 
     for (unsigned i = 0; i < n; i++)
-        p[i] = (uint8_t)frame_random(&state);
+        p[i] = (uint8_t)random_u32(&state);
 }
 
 /* The sum of the pseudo-header for what lies behind l4, `bytes` long, not complemented. */
@@ -180,8 +172,8 @@ static inline uint16_t frame_pseudo_sum(const uint8_t *l3, uint8_t proto, unsign
     return frame_reference_sum(sum, l3 + HG_IP6_SRC, 32);
 }
 
-/* Fills in what depends on the whole: IP and UDP lengths, the IPv4 header checksum, and in the TCP or
- * UDP header the sum of the pseudo-header, as HG_OL_NEEDS_CSUM wants it. */
+/* Fills in what depends on the whole: IP and UDP lengths, the IPv4 header checksum, and in the TCP
+ * or UDP header the sum of the pseudo-header, as HG_OL_NEEDS_CSUM wants it. */
 static inline void frame_end(struct frame *f)
 {
     uint8_t *l3 = f->bytes + f->l3;
@@ -209,9 +201,9 @@ static inline void frame_end(struct frame *f)
 }
 
 /*
- * Lays the frame out as a packet: `head_len` bytes in the head (the whole frame if it is shorter) and
- * the rest in segments that point into the frame, of seg_bytes each, or of random lengths up to the
- * double of it when `random` is not NULL. seg[] must have room for what comes out.
+ * Lays the frame out as a packet: `head_len` bytes in the head (the whole frame if it is shorter)
+ * and the rest in segments that point into the frame, of seg_bytes each, or of random lengths up to
+ * the double of it when `random` is not NULL. seg[] must have room for what comes out.
  */
 static inline void frame_scatter(const struct frame *f, struct hg_pkt *pkt, struct hg_seg *seg,
                                  unsigned head_len, unsigned seg_bytes, uint64_t *random)
@@ -224,7 +216,7 @@ static inline void frame_scatter(const struct frame *f, struct hg_pkt *pkt, stru
     memcpy(pkt->head, f->bytes, pkt->head_len);
     pkt->seg = seg;
     for (at = pkt->head_len; at < f->len; at += seg[pkt->seg_n++].len) {
-        unsigned n = random != NULL ? 1 + frame_random(random) % (2 * seg_bytes) : seg_bytes;
+        unsigned n = random != NULL ? 1 + random_u32(random) % (2 * seg_bytes) : seg_bytes;
 
         assert(pkt->seg_n < HG_BURST_SEGS);
         seg[pkt->seg_n] = (struct hg_seg){f->bytes + at, hg_min_u32(n, f->len - at)};

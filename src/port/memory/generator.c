@@ -246,7 +246,7 @@ static void write_frame(struct generator *g, uint32_t src, const uint8_t *dst_ma
     memcpy(g->frame + HG_STAMP_MARK, &mark, sizeof(mark));
     for (uint32_t i = HG_STAMP_END; i < g->model.size; i++)
         g->frame[i] = (uint8_t)i;
-    g->model.sum = hg_stamp_sum(ip4);
+    g->model.sum = hg_ip4_sum(ip4);
 }
 
 /* The addresses, given or not. */

@@ -7,9 +7,6 @@
 
 #include "port/port.h"
 
-/* HG_TX_*: who does not look at the frames takes them with every request that they carry. */
-enum { HG_MEMORY_OFFLOADS = HG_TX_CSUM | HG_TX_TSO4 | HG_TX_TSO6 | HG_TX_ECN };
-
 /* Makes q the receive queue `index` of the port: one that is not running and receives nothing. */
 void hg_memory_rxq_init(struct hg_rxq *q, struct hg_port *port, unsigned index);
 
@@ -22,7 +19,7 @@ void hg_memory_start(struct hg_port *port);
 /* The bytes of n frames. */
 uint64_t hg_memory_bytes(struct hg_pkt *const *pkts, unsigned n);
 
-/* Counts one call of a transmit queue that has delivered n frames. */
+/* Counts a burst of n frames that a queue has received or delivered. */
 void hg_memory_count(struct hg_queue_stats *stats, unsigned n, uint64_t bytes);
 
 #endif

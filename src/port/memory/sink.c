@@ -42,7 +42,7 @@ static inline bool is_whole(const struct hg_pkt *pkt)
     return hg_load_be16(pkt->head + HG_ETH_TYPE) == HG_ETHERTYPE_IP4 &&
            ip4[HG_IP4_VERSION_IHL] == 0x45 && hg_load_be16(ip4 + HG_IP4_TOTAL_LEN) == ip4_len &&
            hg_load_be16(pkt->head + HG_STAMP_UDP + HG_UDP_LEN) == ip4_len - HG_IP4_BYTES &&
-           hg_stamp_sum(ip4) == 0xffff;
+           hg_ip4_sum(ip4) == 0xffff;
 }
 
 static inline void check(struct sink *sink, const struct hg_pkt *pkt)

@@ -38,18 +38,4 @@ static inline uint16_t hg_stamp_stream(const struct hg_rxq *q)
     return (uint16_t)(q->port->id * HG_PORT_QUEUES_MAX + q->index);
 }
 
-/* The one's complement sum over an IPv4 header without options, folded, in the processor's order:
- * 0xffff when its checksum is right (RFC 1071, 2 (A) and (B): order does not matter to it). */
-static inline uint16_t hg_stamp_sum(const uint8_t *ip4)
-{
-    uint64_t sum = hg_load_raw32(ip4);
-
-    for (unsigned at = 4; at < HG_IP4_BYTES; at += 4)
-        sum += hg_load_raw32(ip4 + at);
-    sum = (sum >> 32) + (sum & 0xffffffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    return (uint16_t)((sum >> 16) + (sum & 0xffff));
-}
-
 #endif

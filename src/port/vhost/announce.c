@@ -1,10 +1,10 @@
 /*
- * A frame in the guest's name after a migration, so that switches learn where it is now (SEND_RARP). It is
- * asked for by front-ends whose guest cannot announce itself.
+ * A frame in the guest's name after a migration, so that switches learn where it is now
+ * (SEND_RARP). It is asked for by front-ends whose guest cannot announce itself.
  *
- * The frame enters as if the guest had sent it, on its first queue. Control writes it and sets `full`; the
- * worker that polls the queue takes it behind what it has received and clears `full`. There is room
- * for one: a second one before the first has left would be of the same guest.
+ * The frame enters as if the guest had sent it, on its first queue. Control writes it and sets
+ * `full`; the worker that polls the queue takes it behind what it has received and clears `full`.
+ * There is room for one: a second one before the first has left would be of the same guest.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,13 +1,14 @@
 /*
- * The way of misses: from rings and workers to the front-end, on the channel that it gives for that.
+ * The way of misses: from rings and workers to the front-end, on the channel that it gives for
+ * that.
  *
- * Neither socket is ever waited for. A front-end may hold a lock that its guest needs while it waits
- * for an acknowledgement, and stop reading the channel meanwhile (QEMU does). So the session's socket is
- * read however full the channel is, and misses that the channel does not take stay with those who ask
- * (struct hg_asks), which bounds them.
+ * Neither socket is ever waited for. A front-end may hold a lock that its guest needs while it
+ * waits for an acknowledgement, and stop reading the channel meanwhile (QEMU does). So the
+ * session's socket is read however full the channel is, and misses that the channel does not take
+ * stay with those who ask (struct hg_asks), which bounds them.
  *
- * The channel may be closed and replaced at any time. What comes in on it is thrown away, since no answer
- * is asked for; what is no message costs the channel, not the session.
+ * The channel may be closed and replaced at any time. What comes in on it is thrown away, since no
+ * answer is asked for; what is no message costs the channel, not the session.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -201,8 +202,8 @@ static uint64_t count_faults(struct hg_vhost_port *vp)
     return n;
 }
 
-/* Tells the front-end and the log of addresses that the guest's driver named and its kernel has not mapped:
- * at most once a second, and as an example. */
+/* Tells the front-end and the log of addresses that the guest's driver named and its kernel has not
+ * mapped: at most once a second, and as an example. */
 void hg_vhost_faults_tell(struct hg_vhost_port *vp)
 {
     struct hg_vhost_iommu *iommu = &vp->iommu;
@@ -275,8 +276,8 @@ static int check_channel(int fd, struct hg_err *err)
     return 0;
 }
 
-/* Replaces the channel, if there is one: what was on its way on the old one is asked for again when it
- * expires. */
+/* Replaces the channel, if there is one: what was on its way on the old one is asked for again when
+ * it expires. */
 int hg_vhost_set_backend_req_fd(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;

@@ -233,7 +233,8 @@ static void describe_unconnected(const struct hg_vhost_port *vp, struct hg_port_
     hg_link_describe(&vp->link, "front-end", status->text, sizeof(status->text));
 }
 
-/* What keeps rings from running, if it is something else than silence: fills *status and returns true. */
+/* What keeps rings from running, if it is something else than silence: fills *status and returns
+ * true. */
 static bool describe_trouble(struct hg_vhost_port *vp, struct hg_port_status *status)
 {
     const struct hg_vhost_ring *broken = broken_ring(vp);

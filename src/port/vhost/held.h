@@ -1,7 +1,7 @@
 /*
- * An interrupt that a guest wants and that is held back, so that one serves more frames (decision 0012): until
- * so many have been returned, or until so long after the first. Who holds it sees to it that somebody
- * looks at the time, or sends it. Of the ring's user.
+ * An interrupt that a guest wants and that is held back, so that one serves more frames (decision
+ * 0012): until so many have been returned, or until so long after the first. Who holds it sees to
+ * it that somebody looks at the time, or sends it. Of the ring's user.
  */
 #ifndef HG_PORT_VHOST_HELD_H
 #define HG_PORT_VHOST_HELD_H
@@ -33,8 +33,8 @@ static inline void hg_held_add(struct hg_held *held, uint64_t now_ns, uint32_t f
     held->bursts_n++;
 }
 
-/* Whether an interrupt that is held has to be sent now. The time may lie a little before the first frame: a
- * poll takes it before it knows of frames that others transmit. */
+/* Whether an interrupt that is held has to be sent now. The time may lie a little before the first
+ * frame: a poll takes it before it knows of frames that others transmit. */
 static inline bool hg_held_is_due(const struct hg_held *held, uint64_t now_ns)
 {
     return held->frames_n >= held->frames_max ||

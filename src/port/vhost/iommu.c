@@ -1,6 +1,7 @@
 /*
- * The virtual IOMMU of a session: mappings in, misses out, invalidations acknowledged. The protocol is in
- * decision 0010; the IOTLB itself, and what an acknowledged invalidation promises, in iommu/iotlb.h.
+ * The virtual IOMMU of a session: mappings in, misses out, invalidations acknowledged. The protocol
+ * is in decision 0010; the IOTLB itself, and what an acknowledged invalidation promises, in
+ * iommu/iotlb.h.
  *
  *   front-end --IOTLB_MSG: UPDATE-------> hg_iotlb_update() --> rings and workers that waited go on
  *   front-end --IOTLB_MSG: INVALIDATE---> out of sight -> grace period -> free --> acknowledgement
@@ -8,14 +9,15 @@
  *
  * The way of misses is in channel.c.
  *
- * Invalidations that were read together share one grace period: all are out of sight before it begins. They are
- * acknowledged together and in order, before the next message of another kind is looked at.
+ * Invalidations that were read together share one grace period: all are out of sight before it
+ * begins. They are acknowledged together and in order, before the next message of another kind is
+ * looked at.
  *
- * What ends a session: a message of a wrong size or with surplus descriptors, as of any request. What does
- * not, but is refused with a non-zero acknowledgement: an IOTLB message without a virtual IOMMU, of
- * an unknown type, or an UPDATE with a range or memory that cannot be. The front-end forwards what a guest
- * does with its IOMMU, and a guest must not be able to end the session of its front-end. An
- * INVALIDATE is never refused: whatever it names is not used when it is acknowledged.
+ * What ends a session: a message of a wrong size or with surplus descriptors, as of any request.
+ * What does not, but is refused with a non-zero acknowledgement: an IOTLB message without a virtual
+ * IOMMU, of an unknown type, or an UPDATE with a range or memory that cannot be. The front-end
+ * forwards what a guest does with its IOMMU, and a guest must not be able to end the session of its
+ * front-end. An INVALIDATE is never refused: whatever it names is not used when it is acknowledged.
  */
 #include <errno.h>
 #include <inttypes.h>

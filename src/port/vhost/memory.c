@@ -1,11 +1,11 @@
 /*
  * The guest's memory, as the front-end announces it: as one table, or slot by slot.
  *
- * A table replaces what was there. All rings move to it: workers let go of the old one, the rings are
- * placed anew and go on where they were. A slot that is added disturbs nobody: it is published behind the
- * slots that workers look through (struct hg_space). One that is removed may be in use anywhere, so
- * it goes as anything that workers use: out of sight, grace period, then unmapped; rings that lay in
- * it wait for memory that has their addresses.
+ * A table replaces what was there. All rings move to it: workers let go of the old one, the rings
+ * are placed anew and go on where they were. A slot that is added disturbs nobody: it is published
+ * behind the slots that workers look through (struct hg_space). One that is removed may be in use
+ * anywhere, so it goes as anything that workers use: out of sight, grace period, then unmapped;
+ * rings that lay in it wait for memory that has their addresses.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -59,7 +59,8 @@ static void pause_all(struct hg_vhost_port *vp)
         hg_vhost_ring_pause(hg_vhost_ring(vp, i));
 }
 
-/* Puts all rings on a new space while they run. What a virtual IOMMU has said was said of the old one. */
+/* Puts all rings on a new space while they run. What a virtual IOMMU has said was said of the old
+ * one. */
 static int swap_space(struct hg_vhost_port *vp, struct hg_space *space, struct hg_err *err)
 {
     struct hg_space *old = vp->space;
@@ -109,8 +110,9 @@ static int find_slot(const struct hg_vhost_port *vp, const struct hg_vhost_regio
     return hg_space_find(vp->space, wanted->guest_addr, wanted->user_addr, wanted->size);
 }
 
-/* Rings may have been waiting for this one. A slot that cannot be mapped ends the session, like a table:
- * the front-end counts on it. QEMU 7.2 says each slot once for each queue pair: a repetition changes nothing. */
+/* Rings may have been waiting for this one. A slot that cannot be mapped ends the session, like a
+ * table: the front-end counts on it. QEMU 7.2 says each slot once for each queue pair: a repetition
+ * changes nothing. */
 int hg_vhost_add_mem_reg(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;
@@ -138,8 +140,8 @@ int hg_vhost_add_mem_reg(struct hg_vhost_call *call)
 }
 
 /* One that is not there is not used, which is what was asked for: QEMU 7.2
- * asks once for each queue pair. A descriptor that comes along is closed unused: front-ends that send one were
- * there before the protocol said what to do with it. */
+ * asks once for each queue pair. A descriptor that comes along is closed unused: front-ends that
+ * send one were there before the protocol said what to do with it. */
 int hg_vhost_rem_mem_reg(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;

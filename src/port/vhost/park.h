@@ -1,11 +1,12 @@
 /*
  * Frames that wait for the translation of their receiver's buffers (decision 0012).
  *
- * A first-in first-out list of owned packets, in a pool of its own that control takes when a transmit queue
- * starts with an active IOMMU and frees when it stops. Bounded twice: by frames, and by the bytes of the
- * pool, so that long frames leave room for fewer of them.
+ * A first-in first-out list of owned packets, in a pool of its own that control takes when a
+ * transmit queue starts with an active IOMMU and frees when it stops. Bounded twice: by frames, and
+ * by the bytes of the pool, so that long frames leave room for fewer of them.
  *
- * Used under the lock of the transmit queue whose frames they are, except where control says otherwise.
+ * Used under the lock of the transmit queue whose frames they are, except where control says
+ * otherwise.
  */
 #ifndef HG_PORT_VHOST_PARK_H
 #define HG_PORT_VHOST_PARK_H
@@ -40,11 +41,12 @@ int hg_park_new(struct hg_park **park, const struct hg_port_host *host, struct h
 /* Frees it and every frame in it. NULL is allowed. Control, when nobody else holds it any more. */
 void hg_park_free(struct hg_park *park);
 
-/* Copies a borrowed packet and puts it behind the others. False when there is no room: the packet stays the
- * caller's alone. */
+/* Copies a borrowed packet and puts it behind the others. False when there is no room: the packet
+ * stays the caller's alone. */
 bool hg_park_put(struct hg_park *park, const struct hg_pkt *pkt);
 
-/* The oldest frames, up to HG_BURST_N, in order, into pkts. They stay in the list. Returns how many. */
+/* The oldest frames, up to HG_BURST_N, in order, into pkts. They stay in the list. Returns how
+ * many. */
 unsigned hg_park_oldest(const struct hg_park *park, struct hg_pkt *pkts[HG_BURST_N]);
 
 /* Takes the n oldest frames, n <= park->n, out of the list and frees them. */

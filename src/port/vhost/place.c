@@ -1,21 +1,22 @@
 /*
  * Where the parts of a ring are.
  *
- * Without a virtual IOMMU the addresses of a ring are the front-end's virtual ones, and each part lies
- * inside one region of the memory table.
+ * Without a virtual IOMMU the addresses of a ring are the front-end's virtual ones, and each part
+ * lies inside one region of the memory table.
  *
- * With one they are IOVAs. Each page is looked up in the IOTLB; what is not there is asked for, and the ring
- * waits (HG_VHOST_LACKING) until it is. A driver that allocates behind an IOMMU takes its pages from
- * anywhere, and a ring is used as one piece. So a part whose pages do not follow each other here is
- * joined: the pages are mapped a second time, side by side. mremap() with an old size of 0 does that to
- * shared memory without its file. Huge pages can only be mapped as a whole, so memory made of
- * them cannot be joined; there the ring is refused, with the reason. So it is when a port's rings take more
- * pages in this way than JOINED_PAGES_MAX: each may be a mapping of its own, of which a process has 65,530
- * unless told otherwise, and all ports share them.
+ * With one they are IOVAs. Each page is looked up in the IOTLB; what is not there is asked for, and
+ * the ring waits (HG_VHOST_LACKING) until it is. A driver that allocates behind an IOMMU takes its
+ * pages from anywhere, and a ring is used as one piece. So a part whose pages do not follow each
+ * other here is joined: the pages are mapped a second time, side by side. mremap() with an old size
+ * of 0 does that to shared memory without its file. Huge pages can only be mapped as a whole, so
+ * memory made of them cannot be joined; there the ring is refused, with the reason. So it is when a
+ * port's rings take more pages in this way than JOINED_PAGES_MAX: each may be a mapping of its own,
+ * of which a process has 65,530 unless told otherwise, and all ports share them.
  *
- * A ring holds its place without the IOTLB: an entry may be evicted while a ring uses its page. What it may
- * not do is outlive an invalidation. So whoever handles one asks each ring whether it is touched, and a
- * ring that is goes through pause, grace period and hg_vhost_ring_unplace() before the acknowledgement.
+ * A ring holds its place without the IOTLB: an entry may be evicted while a ring uses its page.
+ * What it may not do is outlive an invalidation. So whoever handles one asks each ring whether it
+ * is touched, and a ring that is goes through pause, grace period and hg_vhost_ring_unplace()
+ * before the acknowledgement.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -58,8 +59,8 @@ static void shapes_of(const struct hg_vhost_port *vp, const struct hg_vhost_ring
         (struct shape){"used ring", addr->used, HG_USED_BYTES(ring->num), 4, HG_PERM_WRITE};
 }
 
-/* Where one address is, for one direction at least; NULL when that is not known. *size is how many bytes
- * are known from there on. */
+/* Where one address is, for one direction at least; NULL when that is not known. *size is how many
+ * bytes are known from there on. */
 static uint8_t *translate(const struct hg_vhost_port *vp, uint64_t iova, unsigned perm,
                           uint64_t *size)
 {

@@ -1,23 +1,24 @@
 /*
- * The hot contract: what workers call, once per burst. The ring is whatever `live` points to at that
- * moment; between rx and done, and during tx, control waits for us (hg_qsbr_wait).
+ * The hot contract: what workers call, once per burst. The ring is whatever `live` points to at
+ * that moment; between rx and done, and during tx, control waits for us (hg_qsbr_wait).
  *
  * Who uses what. A pair's receive queue and its ring `rx` belong to the worker that polls them. The
- * ring `tx` belongs to whoever holds txq.lock: any worker that transmits, and the pair's own poller, which
- * does what must not wait for the next frame (tend()):
+ * ring `tx` belongs to whoever holds txq.lock: any worker that transmits, and the pair's own
+ * poller, which does what must not wait for the next frame (tend()):
  *
  *   parked frames     sent once the translation that they wait for is there
  *   translate-ahead   buffers that the guest has posted are asked for before a frame needs them
  *   held interrupts   sent when their time has come
  *
- * The poller looks at one word, rx.chores, and takes the lock only if it is free: a receive queue never
- * waits for a transmit queue, nor, for that matter, for a translation.
+ * The poller looks at one word, rx.chores, and takes the lock only if it is free: a receive queue
+ * never waits for a transmit queue, nor, for that matter, for a translation.
  *
- * Going to sleep. A poller that is about to sleep arms what can end each kind of waiting, then looks
- * once more: the guest's kick for frames and for posted buffers, and `waiting` for answers to misses, which
- * control looks at after it has published any (hg_vhost_rings_retry()). Held interrupts are sent. From then
- * on until its next poll HG_CHORE_AWAY says that it is not there, and who transmits holds nothing back and
- * arms by himself what ends the waiting of frames that he parks. (docs/memory-model.md, section 4.)
+ * Going to sleep. A poller that is about to sleep arms what can end each kind of waiting, then
+ * looks once more: the guest's kick for frames and for posted buffers, and `waiting` for answers to
+ * misses, which control looks at after it has published any (hg_vhost_rings_retry()). Held
+ * interrupts are sent. From then on until its next poll HG_CHORE_AWAY says that it is not there,
+ * and who transmits holds nothing back and arms by himself what ends the waiting of frames that he
+ * parks. (docs/memory-model.md, section 4.)
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -136,7 +137,8 @@ static bool resume(struct hg_vhost_pair *pair, struct hg_vq_dev *dev)
     return pair->park->n != 0 && !stopped;
 }
 
-/* Keeps frames until the translation that the ring stopped at is there, behind those that wait already. */
+/* Keeps frames until the translation that the ring stopped at is there, behind those that wait
+ * already. */
 static void park(struct hg_vhost_pair *pair, struct hg_pkt *const *pkts, unsigned n)
 {
     unsigned kept = 0;
@@ -151,7 +153,8 @@ static void park(struct hg_vhost_pair *pair, struct hg_pkt *const *pkts, unsigne
         hg_count_add(&pair->txq.stats.drops.reason[HG_DROP_TX_PARK_FULL], n - kept);
 }
 
-/* Asks for the translations of buffers that the guest has posted, and remembers if there was need. */
+/* Asks for the translations of buffers that the guest has posted, and remembers if there was
+ * need. */
 static void look_ahead(struct hg_vhost_pair *pair, struct hg_vq_dev *dev)
 {
     if (hg_vq_dev_ahead(dev, HG_PERM_WRITE) || dev->missing)
@@ -160,8 +163,8 @@ static void look_ahead(struct hg_vhost_pair *pair, struct hg_vq_dev *dev)
 }
 
 /*
- * For a poller that is not there, or is about to go: asks for every signal that can end the waiting, then
- * looks whether it was given before. True when there is something to do now.
+ * For a poller that is not there, or is about to go: asks for every signal that can end the
+ * waiting, then looks whether it was given before. True when there is something to do now.
  */
 static bool rest(struct hg_vhost_pair *pair, struct hg_vq_dev *dev)
 {
@@ -182,14 +185,15 @@ static bool rest(struct hg_vhost_pair *pair, struct hg_vq_dev *dev)
     return !hg_vq_dev_stalled(dev);
 }
 
-/* The same for who transmits in the poller's absence. A guest that goes on posting does not keep him: then
- * its own poller is to come. */
+/* The same for who transmits in the poller's absence. A guest that goes on posting does not keep
+ * him: then its own poller is to come. */
 static void rest_or_wake(struct hg_vhost_pair *pair, struct hg_vq_dev *dev)
 {
     for (unsigned i = 0; i < REST_N; i++)
         if (!rest(pair, dev))
             return;
-    /* While the ring is shown in our burst, control does not change its descriptors; who shows it, kicks. */
+    /* While the ring is shown in our burst, control does not change its descriptors; who shows it,
+     * kicks. */
     if (hg_qsbr_read(&pair->rx.live) != NULL)
         hg_raise(pair->rx.kick_fd);
 }
@@ -219,8 +223,9 @@ static unsigned tx_translated(struct hg_vhost_pair *pair, struct hg_vq_dev *dev,
     return done;
 }
 
-/* Transmits while the ring is taken away for a moment. Under a virtual IOMMU that may last for some round
- * trips: a guest that invalidates everything at once does so to the pages of its rings too. */
+/* Transmits while the ring is taken away for a moment. Under a virtual IOMMU that may last for some
+ * round trips: a guest that invalidates everything at once does so to the pages of its rings
+ * too. */
 static unsigned tx_paused(struct hg_vhost_pair *pair, struct hg_pkt *const *pkts, unsigned n)
 {
     if (pair->park == NULL || !atomic_load_explicit(&pair->txq.running, memory_order_relaxed))
@@ -347,7 +352,8 @@ static bool tends(const struct hg_vhost_pair *pair)
     return pair->tx.held.limit_ns != 0 || (chores_of(pair) & HG_CHORE_IOMMU) != 0;
 }
 
-/* The poller goes. With `sleep` to sleep: returns whether the transmit queue has something to do. */
+/* The poller goes. With `sleep` to sleep: returns whether the transmit queue has something to
+ * do. */
 static bool leave(struct hg_vhost_pair *pair, bool sleep)
 {
     struct hg_vq_dev *dev;
@@ -367,7 +373,8 @@ static bool leave(struct hg_vhost_pair *pair, bool sleep)
     return work;
 }
 
-/* A ring that is not shown may hold work already: who shows it again, kicks (hg_vhost_ring_resume()). */
+/* A ring that is not shown may hold work already: who shows it again, kicks
+ * (hg_vhost_ring_resume()). */
 static bool arm(struct hg_rxq *q)
 {
     struct hg_vhost_pair *pair = pair_of_rxq(q);
@@ -407,7 +414,8 @@ static void disarm(struct hg_rxq *q)
 
 void hg_vhost_rings_retry(struct hg_vhost_port *vp)
 {
-    /* Answers have been published; pairs with rest() and arm(): either they see them, or we the flag. */
+    /* Answers have been published; pairs with rest() and arm(): either they see them, or we the
+     * flag. */
     hg_shm_publish_then_look();
     for (unsigned i = 0; i < vp->port->queue_n; i++) {
         struct hg_vhost_pair *pair = &vp->pair[i];
@@ -424,8 +432,8 @@ void hg_vhost_ring_posted(struct hg_vhost_ring *ring)
 {
     struct hg_vhost_pair *pair = hg_container_of(ring, struct hg_vhost_pair, tx);
 
-    /* The ring has been shown, or the guest has posted what leave() asked for: either that sees it, or we
-     * see the flag. */
+    /* The ring has been shown, or the guest has posted what leave() asked for: either that sees it,
+     * or we see the flag. */
     hg_shm_publish_then_look();
     if ((chores_of(pair) & HG_CHORE_AWAY) == 0 ||
         atomic_load_explicit(&pair->called, memory_order_relaxed))

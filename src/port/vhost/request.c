@@ -51,8 +51,8 @@ static void enable_all(struct hg_vhost_port *vp, bool enabled)
         hg_vhost_ring_enable(vp, hg_vhost_ring(vp, i), enabled);
 }
 
-/* Comes once per queue pair, with the same features. Without the bit for protocol features there is no
- * SET_VRING_ENABLE, so all rings are enabled; with it, their state stays as it is. */
+/* Comes once per queue pair, with the same features. Without the bit for protocol features there is
+ * no SET_VRING_ENABLE, so all rings are enabled; with it, their state stays as it is. */
 static int set_features(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;
@@ -137,8 +137,8 @@ static int set_vring_num(struct hg_vhost_call *call)
     return hg_vhost_ring_try_start(vp, ring, call->err);
 }
 
-/* Addresses are the front-end's virtual ones, or IOVAs under a virtual IOMMU. They are looked up when the
- * ring starts, or at once when it runs already. */
+/* Addresses are the front-end's virtual ones, or IOVAs under a virtual IOMMU. They are looked up
+ * when the ring starts, or at once when it runs already. */
 static int set_vring_addr(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;
@@ -160,8 +160,8 @@ static int set_vring_addr(struct hg_vhost_call *call)
     return hg_vhost_ring_move(vp, ring, call->err);
 }
 
-/* Of a split ring an index of 16 bits, of a packed one four fields: hg_vq_dev_start(). The start of the ring
- * checks it, when size and format are known. */
+/* Of a split ring an index of 16 bits, of a packed one four fields: hg_vq_dev_start(). The start of
+ * the ring checks it, when size and format are known. */
 static int set_vring_base(struct hg_vhost_call *call)
 {
     struct hg_vhost_ring *ring = find_stopped_ring(call->vp, call->in->state.index, call->err);
@@ -175,8 +175,8 @@ static int set_vring_base(struct hg_vhost_call *call)
     return 0;
 }
 
-/* Stops the ring. Size, addresses, call descriptor and whether it is enabled stay as they were said:
- * the protocol takes only the kick back. */
+/* Stops the ring. Size, addresses, call descriptor and whether it is enabled stay as they were
+ * said: the protocol takes only the kick back. */
 static int get_vring_base(struct hg_vhost_call *call)
 {
     struct hg_vhost_port *vp = call->vp;
@@ -191,8 +191,8 @@ static int get_vring_base(struct hg_vhost_call *call)
     return 0;
 }
 
-/* Only an eventfd will do: a write to anything else might block or raise a signal. That it does not block
- * is for kernels on which hg_raise() has to write. */
+/* Only an eventfd will do: a write to anything else might block or raise a signal. That it does not
+ * block is for kernels on which hg_raise() has to write. */
 static int check_eventfd(int fd, struct hg_err *err)
 {
     static const char expected[] = "anon_inode:[eventfd]";
@@ -210,8 +210,8 @@ static int check_eventfd(int fd, struct hg_err *err)
     return 0;
 }
 
-/* What KICK, CALL and ERR have in common: a ring, and an eventfd or the word that there is none (-1).
- * The caller owns *fd. */
+/* What KICK, CALL and ERR have in common: a ring, and an eventfd or the word that there is none
+ * (-1). The caller owns *fd. */
 static struct hg_vhost_ring *take_eventfd(struct hg_vhost_port *vp, struct hg_vhost_conn *conn,
                                           int *fd, struct hg_err *err)
 {

@@ -1,21 +1,21 @@
 /*
  * Rings start, pause, resume and stop.
  *
- *   stopped --KICK, once size, addresses and memory are known--> started --GET_VRING_BASE--> stopped
+ *  stopped --KICK, once size, addresses and memory are known--> started --GET_VRING_BASE--> stopped
  *
- * Under a virtual IOMMU the mapping of its pages is a part of what must be known. A ring that lacks one
- * waits (ring->lacks): before it is started, or started and paused when the mapping is taken away or
- * moved under it. hg_vhost_rings_go_on() looks again whenever mappings have come.
+ * Under a virtual IOMMU the mapping of its pages is a part of what must be known. A ring that lacks
+ * one waits (ring->lacks): before it is started, or started and paused when the mapping is taken
+ * away or moved under it. hg_vhost_rings_go_on() looks again whenever mappings have come.
  *
- * The protocol lets a back-end start a ring when it first sees the kick descriptor readable. We start it
- * when the descriptor is given, which a guest cannot tell apart: until its driver is ready the
- * available ring stands still. A ring on which the guest transmits runs even while it is disabled,
- * and throws away what it takes; one on which it receives runs while it is enabled.
+ * The protocol lets a back-end start a ring when it first sees the kick descriptor readable. We
+ * start it when the descriptor is given, which a guest cannot tell apart: until its driver is ready
+ * the available ring stands still. A ring on which the guest transmits runs even while it is
+ * disabled, and throws away what it takes; one on which it receives runs while it is enabled.
  *
  * A broken ring is stopped; GET_VRING_BASE and a new KICK, or a new session, mend it.
  *
- * A front-end tells of changes of a mapping only while rings run. So the last ring that stops takes all
- * mappings with it.
+ * A front-end tells of changes of a mapping only while rings run. So the last ring that stops takes
+ * all mappings with it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -95,8 +95,8 @@ void hg_vhost_ring_resume(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
     if (!is_running(vp, ring))
         return;
     publish(ring);
-    /* A kick that came during the pause woke a worker that found nothing, and one that went to sleep
-     * since has not looked at the ring: kick again. */
+    /* A kick that came during the pause woke a worker that found nothing, and one that went to
+     * sleep since has not looked at the ring: kick again. */
     if (guest_transmits(ring))
         hg_raise(ring->kick_fd);
     else
@@ -131,9 +131,9 @@ static void on_posted(evutil_socket_t fd, short what, void *ctx)
     hg_vhost_ring_posted(ctx);
 }
 
-/* Under a virtual IOMMU the buffers that a guest posts are looked at before frames need them. Workers
- * watch the descriptors of rings on which guests transmit; the others are watched here. By its edge, since
- * the descriptor is the guest's and reading it might block. */
+/* Under a virtual IOMMU the buffers that a guest posts are looked at before frames need them.
+ * Workers watch the descriptors of rings on which guests transmit; the others are watched here. By
+ * its edge, since the descriptor is the guest's and reading it might block. */
 static int watch_posted(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err)
 {
     if (vp->iommu.iotlb == NULL || guest_transmits(ring) || ring->kick_fd < 0)

@@ -41,8 +41,8 @@ static int check(const struct hg_vhost_port *vp, const struct hg_vhost_request_s
     return 0;
 }
 
-/* Queues the answer that the request has by itself, or the acknowledgement that the peer asked for: those to
- * requests that came together are sent together. */
+/* Queues the answer that the request has by itself, or the acknowledgement that the peer asked for:
+ * those to requests that came together are sent together. */
 static int answer(struct hg_vhost_port *vp, const struct hg_vhost_request_spec *spec,
                   struct hg_vhost_msg *reply, int rc, struct hg_err *err)
 {
@@ -118,7 +118,8 @@ static int handle_requests(struct hg_vhost_port *vp, struct hg_err *err)
         if (rc != 0 || !hg_vhost_has_ahead(&vp->conn))
             return rc;
     }
-    /* The rest when the others have had their turn. It is in our memory, the socket will not tell. */
+    /* The rest when the others have had their turn. It is in our memory, the socket will not
+     * tell. */
     event_active(vp->readable, EV_READ, 0);
     return 0;
 }

@@ -15,9 +15,9 @@
  *   held.h      interrupts that wait for more frames
  *   park.c      frames that wait for the translation of their receiver's buffers
  *
- * Everything but the last three, and hg_vhost_announce(), runs on the control loop. Ring n of the protocol:
- * an even n is what the guest receives on, our transmit queue n / 2; an odd n is what it transmits on, our
- * receive queue n / 2.
+ * Everything but the last three, and hg_vhost_announce(), runs on the control loop. Ring n of the
+ * protocol: an even n is what the guest receives on, our transmit queue n / 2; an odd n is what it
+ * transmits on, our receive queue n / 2.
  *
  * Rule of the whole folder: what a worker may be using is changed in this order only: unpublish
  * (ring->live = NULL), hg_qsbr_wait(), change, publish. A worker follows `live` once per burst.
@@ -43,8 +43,8 @@
 #include "virtio/vhost_msg.h"
 #include "virtio/vq_dev.h"
 
-/* What the poll of a pair's receive queue may have to do for its transmit queue. Written under txq.lock;
- * the poll looks at it without. */
+/* What the poll of a pair's receive queue may have to do for its transmit queue. Written under
+ * txq.lock; the poll looks at it without. */
 enum {
     HG_CHORE_IOMMU = 1u << 0,  /* guest addresses are translated: look ahead now and then */
     HG_CHORE_AHEAD = 1u << 1,  /* the guest's mappings come and go: look ahead often */
@@ -117,8 +117,8 @@ struct hg_vhost_pair {
     uint32_t poll_n;         /* frames that it found then; likewise */
     /* The poller sleeps, and an answer to a miss is work for it: control kicks it. */
     atomic_bool waiting;
-    /* Control has kicked the poller since HG_CHORE_AWAY was set: once is enough, and if the kick is one that it
-     * is told of, as a front-end can arrange, there is no end otherwise. */
+    /* Control has kicked the poller since HG_CHORE_AWAY was set: once is enough, and if the kick is
+     * one that it is told of, as a front-end can arrange, there is no end otherwise. */
     atomic_bool called;
     struct hg_vhost_announce announce;
 
@@ -237,8 +237,8 @@ int hg_vhost_port_new(struct hg_port *port, const struct hg_vhost_port_options *
                       struct hg_err *err);
 void hg_vhost_port_free(struct hg_port *port);
 
-/* session.c. Begins a session on a connected non-blocking socket, which becomes its own. Ends it with
- * `reason`, a sentence that stays in the port's status, or NULL when nothing was wrong. */
+/* session.c. Begins a session on a connected non-blocking socket, which becomes its own. Ends it
+ * with `reason`, a sentence that stays in the port's status, or NULL when nothing was wrong. */
 void hg_vhost_session_begin(struct hg_vhost_port *vp, int fd);
 void hg_vhost_session_end(struct hg_vhost_port *vp, const char *reason);
 
@@ -274,8 +274,8 @@ int hg_vhost_set_status(struct hg_vhost_call *call);
 int hg_vhost_get_status(struct hg_vhost_call *call);
 int hg_vhost_reset_device(struct hg_vhost_call *call);
 
-/* announce.c. The latter adds the frame to a burst that has n, if there is room, and returns how many it
- * has then; called by the receive queue's user when announce.full. */
+/* announce.c. The latter adds the frame to a burst that has n, if there is room, and returns how
+ * many it has then; called by the receive queue's user when announce.full. */
 int hg_vhost_send_rarp(struct hg_vhost_call *call);
 unsigned hg_vhost_announce(struct hg_vhost_pair *pair, struct hg_burst *b, unsigned n);
 
@@ -285,7 +285,8 @@ int hg_vhost_get_max_mem_slots(struct hg_vhost_call *call);
 int hg_vhost_add_mem_reg(struct hg_vhost_call *call);
 int hg_vhost_rem_mem_reg(struct hg_vhost_call *call);
 
-/* ring.c. Starts a ring if all that it needs has been said; an error when what was said is wrong. */
+/* ring.c. Starts a ring if all that it needs has been said; an error when what was said is
+ * wrong. */
 int hg_vhost_ring_try_start(struct hg_vhost_port *vp, struct hg_vhost_ring *ring,
                             struct hg_err *err);
 /* The same for all: something that they may have waited for has been said. */
@@ -293,11 +294,13 @@ int hg_vhost_rings_try_start(struct hg_vhost_port *vp, struct hg_err *err);
 /* Stops one ring, or all; on return no worker uses it and nothing more is written to the guest. */
 void hg_vhost_ring_stop(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
 void hg_vhost_rings_stop(struct hg_vhost_port *vp);
-/* Takes a ring from its worker for a moment: no queue stops, but it receives nothing and has no room.
- * Pause may be called for several, then hg_qsbr_wait() once; then they may be changed and resumed. */
+/* Takes a ring from its worker for a moment: no queue stops, but it receives nothing and has no
+ * room. Pause may be called for several, then hg_qsbr_wait() once; then they may be changed and
+ * resumed. */
 void hg_vhost_ring_pause(struct hg_vhost_ring *ring);
 void hg_vhost_ring_resume(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
-/* Places a started ring anew, which no worker holds, and resumes it: now, or when its mapping is known. */
+/* Places a started ring anew, which no worker holds, and resumes it: now, or when its mapping is
+ * known. */
 int hg_vhost_ring_move(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err);
 /* Goes on with rings that waited for mappings, as far as these are known now. */
 void hg_vhost_rings_go_on(struct hg_vhost_port *vp);
@@ -308,10 +311,10 @@ void hg_vhost_rings_check(struct hg_vhost_port *vp);
 void hg_vhost_ring_reset(struct hg_vhost_ring *ring);
 
 /*
- * place.c. Finds the three parts of a ring in the memory table, through the virtual IOMMU if there is one,
- * for a ring that no worker holds. Returns 0; HG_VHOST_LACKING when mappings are not known, which have
- * been asked for (ring->lacks); HG_VHOST_REFUSED with *err and ring->refused when memory of this kind
- * cannot hold a ring; or a negative errno with *err when what was said is wrong.
+ * place.c. Finds the three parts of a ring in the memory table, through the virtual IOMMU if there
+ * is one, for a ring that no worker holds. Returns 0; HG_VHOST_LACKING when mappings are not known,
+ * which have been asked for (ring->lacks); HG_VHOST_REFUSED with *err and ring->refused when memory
+ * of this kind cannot hold a ring; or a negative errno with *err when what was said is wrong.
  */
 int hg_vhost_ring_place(struct hg_vhost_port *vp, struct hg_vhost_ring *ring, struct hg_err *err);
 /* Lets go of its memory, to be placed anew if it lacks something. No worker may hold the ring. */
@@ -362,16 +365,18 @@ static inline bool hg_vhost_unsafe(const struct hg_vhost_port *vp)
 /* queue.c. Fills in the calls of the hot contract. */
 void hg_vhost_pair_init(struct hg_vhost_port *vp, unsigned index,
                         const struct hg_vhost_port_options *options);
-/* Around the running of a ring: begin when it is set up and before it is published, end when no worker can
- * hold it any more, also for one that has not begun. Between them frames may be parked; what is
- * still parked at the end is counted as dropped, an interrupt that is held back is sent. Control. */
+/* Around the running of a ring: begin when it is set up and before it is published, end when no
+ * worker can hold it any more, also for one that has not begun. Between them frames may be parked;
+ * what is still parked at the end is counted as dropped, an interrupt that is held back is sent.
+ * Control. */
 void hg_vhost_queue_begin(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
 void hg_vhost_queue_end(struct hg_vhost_port *vp, struct hg_vhost_ring *ring);
-/* Wakes pollers that sleep while something waits for a translation. To be called after answers have been
- * published (hg_iotlb_update(), hg_iotlb_expire()) and after misses have been read. Control. */
+/* Wakes pollers that sleep while something waits for a translation. To be called after answers have
+ * been published (hg_iotlb_update(), hg_iotlb_expire()) and after misses have been read.
+ * Control. */
 void hg_vhost_rings_retry(struct hg_vhost_port *vp);
-/* A ring on which the guest receives has news for the pair's poller, if that sleeps: the guest has kicked
- * it, or it is shown again after a pause. Control. */
+/* A ring on which the guest receives has news for the pair's poller, if that sleeps: the guest has
+ * kicked it, or it is shown again after a pause. Control. */
 void hg_vhost_ring_posted(struct hg_vhost_ring *ring);
 
 #endif

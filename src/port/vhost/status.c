@@ -1,9 +1,9 @@
 /*
  * The device status (virtio 1.2, 2.1) as the front-end passes it on, and what resets the device.
  *
- * Rings start and stop by their own messages, so the status decides nothing but two things: FEATURES_OK is
- * where the device says whether it can live with what was negotiated, and 0 is a reset. QEMU says 0
- * when the driver has stopped, after GET_VRING_BASE of each ring.
+ * Rings start and stop by their own messages, so the status decides nothing but two things:
+ * FEATURES_OK is where the device says whether it can live with what was negotiated, and 0 is a
+ * reset. QEMU says 0 when the driver has stopped, after GET_VRING_BASE of each ring.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -11,8 +11,8 @@
 #include "base/log.h"
 #include "port/vhost/state.h"
 
-/* The rings stop and forget why they broke. What the front-end has given for the whole session stays: memory,
- * descriptors to notify, protocol features. */
+/* The rings stop and forget why they broke. What the front-end has given for the whole session
+ * stays: memory, descriptors to notify, protocol features. */
 static void reset(struct hg_vhost_port *vp)
 {
     hg_vhost_rings_stop(vp);

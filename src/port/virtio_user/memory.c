@@ -62,7 +62,8 @@ static void side_free(struct hg_vu_side *side)
         close(side->call_fd);
 }
 
-/* The arena's file is sealed against truncation. Holes cannot be forbidden to those who may write. */
+/* The arena's file is sealed against truncation. Holes cannot be forbidden to those who may
+ * write. */
 static int watch_over(struct hg_vu_port *vu, struct hg_err *err)
 {
     struct hg_arena_info info = hg_arena_info(vu->arena);

@@ -1,11 +1,11 @@
 /*
- * The hot contract: what workers call, once per burst. The ring is whatever `live` points to at that
- * moment; between rx and done, and during tx, control waits for us (hg_qsbr_wait).
+ * The hot contract: what workers call, once per burst. The ring is whatever `live` points to at
+ * that moment; between rx and done, and during tx, control waits for us (hg_qsbr_wait).
  *
- * Receiving lends the frames where they lie: the virtio header and the head are copied, each by itself
- * (docs/decisions/0002-borrowed-packets.md says why), the rest becomes segments. Used chains are free in
- * the ring as soon as they are reaped, but nobody adds them again before done(), so the buffers stay ours
- * for the burst.
+ * Receiving lends the frames where they lie: the virtio header and the head are copied, each by
+ * itself (docs/decisions/0002-borrowed-packets.md says why), the rest becomes segments. Used chains
+ * are free in the ring as soon as they are reaped, but nobody adds them again before done(), so the
+ * buffers stay ours for the burst.
  *
  * Transmitting copies into our buffers: one for most frames, a chain of them for a long one.
  */
@@ -56,8 +56,8 @@ static void lend(struct hg_burst *b, struct hg_pkt *pkt, const uint8_t *addr, ui
     pkt->seg_n++;
 }
 
-/* Adds the buffers of a merged frame behind its first (virtio 1.2, 5.1.6.4). False when the device has
- * not used as many as it said: the ring is broken then. */
+/* Adds the buffers of a merged frame behind its first (virtio 1.2, 5.1.6.4). False when the device
+ * has not used as many as it said: the ring is broken then. */
 static bool lend_merged(struct hg_vu_side *side, struct hg_drv *drv, struct reaped *r, unsigned n,
                         struct hg_burst *b, struct hg_pkt *pkt)
 {

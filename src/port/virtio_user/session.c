@@ -1,10 +1,10 @@
 /*
- * One session with a back-end, from its first byte to its end: a thin layer between the event loop and
- * virtio/vhost_front.h.
+ * One session with a back-end, from its first byte to its end: a thin layer between the event loop
+ * and virtio/vhost_front.h.
  *
- * Queues start when the back-end has acknowledged the last message, and stop before anything that they
- * use is touched. A session ends when the back-end closes it, breaks the protocol or a ring, or does
- * not answer while the session is set up; then the link finds the next one.
+ * Queues start when the back-end has acknowledged the last message, and stop before anything that
+ * they use is touched. A session ends when the back-end closes it, breaks the protocol or a ring,
+ * or does not answer while the session is set up; then the link finds the next one.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -170,8 +170,8 @@ static void on_watch(evutil_socket_t fd, short what, void *ctx)
     }
 }
 
-/* Whether a back-end has taken memory of the arena away. Its pages are no longer those of the file then:
- * no back-end can use it any more. */
+/* Whether a back-end has taken memory of the arena away. Its pages are no longer those of the file
+ * then: no back-end can use it any more. */
 static bool find_loss(const struct hg_vu_port *vu, struct hg_err *err)
 {
     size_t at;

@@ -9,9 +9,9 @@
  * Buffer i of a ring belongs to its descriptor i for good: an id from the ring says where the bytes
  * are, and a back-end that works in order makes us write every descriptor once only.
  *
- * The back-end maps the arena and nothing else of ours. It can write anywhere in it at any time, also
- * after its session (it may keep the mapping): what is read from there is a snapshot to validate,
- * and frames are as borrowed and as untrusted as a guest's.
+ * The back-end maps the arena and nothing else of ours. It can write anywhere in it at any time,
+ * also after its session (it may keep the mapping): what is read from there is a snapshot to
+ * validate, and frames are as borrowed and as untrusted as a guest's.
  *
  * Rule of the whole folder: what a worker may be using is changed in this order only: unpublish
  * (side->live = NULL), hg_qsbr_wait(), change, publish. A worker follows `live` once per burst.
@@ -35,9 +35,9 @@
 #include "virtio/vhost_front.h"
 
 enum {
-    /* Of one buffer: holds a full-sized Ethernet frame with its virtio header. An odd number of cache
-     * lines, so that the buffers' first lines, all that small frames use, fall into every set of the
-     * caches. */
+    /* Of one buffer: holds a full-sized Ethernet frame with its virtio header. An odd number of
+     * cache lines, so that the buffers' first lines, all that small frames use, fall into every set
+     * of the caches. */
     HG_VU_BUF_BYTES = 33 * HG_CACHE_LINE_BYTES,
     HG_VU_QUEUE_SIZE_MIN = 64, /* the longest frame must fit a ring's buffers */
     HG_VU_QUEUE_SIZE_MAX = 1024,
@@ -103,13 +103,13 @@ static inline uint8_t *hg_vu_buf(const struct hg_vu_side *side, uint16_t id)
 int hg_vu_memory_new(struct hg_vu_port *vu, struct hg_err *err);
 void hg_vu_memory_free(struct hg_vu_port *vu);
 
-/* session.c. Begins a session on a connected non-blocking socket, which becomes its own. Ends it with
- * `reason`, a sentence that stays in the port's status, or NULL when nothing was wrong. */
+/* session.c. Begins a session on a connected non-blocking socket, which becomes its own. Ends it
+ * with `reason`, a sentence that stays in the port's status, or NULL when nothing was wrong. */
 void hg_vu_session_begin(struct hg_vu_port *vu, int fd);
 void hg_vu_session_end(struct hg_vu_port *vu, const char *reason);
 
-/* queue.c. Fills in the calls of the hot contract; posts every free buffer of a receive ring that no
- * worker holds yet. */
+/* queue.c. Fills in the calls of the hot contract; posts every free buffer of a receive ring that
+ * no worker holds yet. */
 void hg_vu_pair_init(struct hg_vu_port *vu, unsigned index);
 void hg_vu_post_all(struct hg_vu_side *side);
 

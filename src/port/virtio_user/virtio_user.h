@@ -1,6 +1,6 @@
 /*
- * The port type `virtio-user`: Headgate as the guest of another switch, which is the back-end of the
- * vhost-user session (OVS-DPDK, DPDK's vhost, another Headgate).
+ * The port type `virtio-user`: Headgate as the guest of another switch, which is the back-end of
+ * the vhost-user session (OVS-DPDK, DPDK's vhost, another Headgate).
  */
 #ifndef HG_PORT_VIRTIO_USER_VIRTIO_USER_H
 #define HG_PORT_VIRTIO_USER_VIRTIO_USER_H

@@ -1,6 +1,6 @@
 /*
- * The bridge between ports whose queues are arrays: what goes where, what is dropped under which name,
- * and that every frame is accounted for.
+ * The bridge between ports whose queues are arrays: what goes where, what is dropped under which
+ * name, and that every frame is accounted for.
  */
 #include "bridge/bridge.h"
 

@@ -9,14 +9,15 @@
 #include <cmocka.h>
 
 #include "../frame.h"
+#include "random.h"
 #include "wire/arp.h"
 
 static struct frame frame;
 static struct hg_pkt pkt;
 static struct hg_seg segs[HG_BURST_SEGS];
 
-/* Parses twice, with different bytes behind the head, and wants the same: what is not in the head has
- * no influence. */
+/* Parses twice, with different bytes behind the head, and wants the same: what is not in the head
+ * has no influence. */
 static void parse_head(unsigned head_len)
 {
     static struct hg_pkt other;
@@ -414,16 +415,16 @@ static void random_heads_keep_the_invariants(void **state)
     (void)state;
     for (unsigned round = 0; round < 200000; round++) {
         struct stack s = {
-            .tags_n = frame_random(&random) % 3,
-            .ip6 = frame_random(&random) % 2,
-            .extensions_n = frame_random(&random) % 4,
-            .proto = frame_random(&random) % 2 ? HG_IP_PROTO_TCP : HG_IP_PROTO_UDP,
+            .tags_n = random_u32(&random) % 3,
+            .ip6 = random_u32(&random) % 2,
+            .extensions_n = random_u32(&random) % 4,
+            .proto = random_u32(&random) % 2 ? HG_IP_PROTO_TCP : HG_IP_PROTO_UDP,
         };
 
         build(&s);
-        for (unsigned i = frame_random(&random) % 6; i > 0; i--)
-            frame.bytes[frame_random(&random) % frame.len] = (uint8_t)frame_random(&random);
-        parse_head(frame_random(&random) % (HG_HEAD_BYTES + 1));
+        for (unsigned i = random_u32(&random) % 6; i > 0; i--)
+            frame.bytes[random_u32(&random) % frame.len] = (uint8_t)random_u32(&random);
+        parse_head(random_u32(&random) % (HG_HEAD_BYTES + 1));
         assert_true(pkt.l4_offset <= pkt.payload_offset);
         assert_true(pkt.payload_offset <= pkt.head_len);
         assert_true(pkt.l3_offset <= pkt.head_len);

@@ -11,6 +11,7 @@
 #include "../frame.h"
 #include "flow/parse.h"
 #include "mem/arena.h"
+#include "random.h"
 #include "wire/csum.h"
 
 enum {
@@ -139,7 +140,7 @@ static void spoil(struct hg_pkt *pkt, enum hg_route_drop why)
 {
     static const uint32_t martian[] = {0x00000001, 0x7f000001, 0xe0000001, 0xffffffff, 0xf0000000};
     uint8_t *ip4 = ip4_of(pkt);
-    uint32_t choice = frame_random(&random_state);
+    uint32_t choice = random_u32(&random_state);
 
     switch (why) {
     case HG_ROUTE_NOT_IP4:
@@ -185,14 +186,14 @@ static void drops_what_is_bad_and_says_why(void **state)
     (void)state;
     for (unsigned round = 0; round < 3000; round++) {
         static struct hg_pkt before[HG_BURST_N];
-        unsigned n = frame_random(&random_state) % (HG_BURST_N + 1);
-        unsigned bad_of = 1 + frame_random(&random_state) % 8;
+        unsigned n = random_u32(&random_state) % (HG_BURST_N + 1);
+        unsigned bad_of = 1 + random_u32(&random_state) % 8;
         enum hg_route_drop why[HG_BURST_N];
         unsigned good = 0;
         unsigned kept;
 
         for (unsigned i = 0; i < n; i++) {
-            uint32_t choice = frame_random(&random_state);
+            uint32_t choice = random_u32(&random_state);
 
             make(i, choice & 1 ? TO_A : TO_B, choice / 2 % 4 == 0 ? 8 : 0, choice / 8 % 2);
             why[i] = choice / 16 % bad_of == 0 ? choice / 256 % HG_ROUTE_DROP_N : HG_ROUTE_DROP_N;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "emulated.h"
+#include "listen.h"
 
 enum { MIB = 1024 * 1024 };
 
@@ -297,23 +298,6 @@ static void fences_take_no_room_away(void **state)
         assert_non_null(hg_arena_take(arena, "object", BYTES, i % 2 == 0 ? 64 : 4096));
     assert_int_equal(hg_arena_check(arena, &err), 0);
     hg_arena_free(arena);
-}
-
-/* What the log says while `act` is done. */
-static void listen_to(void (*act)(void), char *text, size_t n)
-{
-    int pipes[2], saved = dup(STDERR_FILENO);
-    ssize_t got;
-
-    assert_int_equal(pipe(pipes), 0);
-    dup2(pipes[1], STDERR_FILENO);
-    close(pipes[1]);
-    act();
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    got = read(pipes[0], text, n - 1);
-    text[got > 0 ? got : 0] = '\0';
-    close(pipes[0]);
 }
 
 static void leave_one_pinned(void)

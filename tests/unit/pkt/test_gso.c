@@ -11,6 +11,7 @@
 #include "../frame.h"
 #include "flow/offload.h"
 #include "flow/parse.h"
+#include "random.h"
 
 static struct frame frame;
 static struct hg_pkt pkt;
@@ -97,7 +98,8 @@ static void check_tcp(const uint8_t *seg, unsigned sent, bool first, bool last)
                         frame.payload - frame.l4 - 18);
 }
 
-/* The TCP checksum left to the receiver is the pseudo-header's sum; completed, everything sums up. */
+/* The TCP checksum left to the receiver is the pseudo-header's sum; completed, everything sums
+ * up. */
 static void check_checksum(struct hg_pkt *slot)
 {
     uint16_t field = hg_load_be16(slot->head + frame.l4 + HG_TCP_CSUM);
@@ -208,22 +210,22 @@ static void random_shapes_are_reassembled(void **state)
     (void)state;
     for (unsigned round = 0; round < 3000; round++) {
         struct shape s = {
-            .tags_n = frame_random(&dice) % 3,
-            .ip6 = frame_random(&dice) % 2,
-            .extension = frame_random(&dice) % 2,
-            .ip4_options = frame_random(&dice) % 11 * 4,
-            .tcp_options = frame_random(&dice) % 11 * 4,
-            .flags = (uint8_t)frame_random(&dice),
-            .payload_bytes = 1 + frame_random(&dice) % (round % 10 == 0 ? 65000 : 3000),
-            .gso_size = HG_GSO_SIZE_MIN + frame_random(&dice) % 3000,
-            .seg_bytes = 90 + frame_random(&dice) % 4000,
+            .tags_n = random_u32(&dice) % 3,
+            .ip6 = random_u32(&dice) % 2,
+            .extension = random_u32(&dice) % 2,
+            .ip4_options = random_u32(&dice) % 11 * 4,
+            .tcp_options = random_u32(&dice) % 11 * 4,
+            .flags = (uint8_t)random_u32(&dice),
+            .payload_bytes = 1 + random_u32(&dice) % (round % 10 == 0 ? 65000 : 3000),
+            .gso_size = HG_GSO_SIZE_MIN + random_u32(&dice) % 3000,
+            .seg_bytes = 90 + random_u32(&dice) % 4000,
         };
 
         s.payload_bytes = hg_min_u32(s.payload_bytes, 65535 - 60 - 60);
         s.head_len = HG_HEAD_BYTES;
         receive(&s);
         /* From a head that holds just the headers to the fullest one. */
-        s.head_len = frame.payload + frame_random(&dice) % (HG_HEAD_BYTES - frame.payload + 1);
+        s.head_len = frame.payload + random_u32(&dice) % (HG_HEAD_BYTES - frame.payload + 1);
         receive(&s);
         check_cut(&s);
     }
@@ -337,7 +339,7 @@ static void finishes_a_udp_checksum_of_any_length(void **state)
     for (unsigned n = 0; n <= 2000; n++) {
         uint16_t pseudo;
 
-        receive_udp(n, frame_random(&dice) % 130 + 62, n & 1);
+        receive_udp(n, random_u32(&dice) % 130 + 62, n & 1);
         pseudo = frame_pseudo_sum(pkt.head + frame.l3, HG_IP_PROTO_UDP, pkt.len - frame.l4);
         assert_true(hg_csum_finish(&pkt));
         assert_int_equal(pkt.ol.flags, 0);

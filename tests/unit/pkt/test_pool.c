@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "listen.h"
+
 enum { OBJECT_BYTES = 2000, OBJECTS_N = 1000 };
 
 static const struct hg_pool_options options = {
@@ -123,7 +125,8 @@ static void takes_all_or_nothing(void **state)
     assert_int_equal(hg_pool_info(pool).free_n, OBJECTS_N);
 }
 
-/* Against a model: who holds which object. Any sizes of calls, caches that come and go, no cache. */
+/* Against a model: who holds which object. Any sizes of calls, caches that come and go, no
+ * cache. */
 enum { CACHES_N = 3, STEPS_N = 20000, CALL_MAX = 700 };
 
 static struct hg_pool *model_pool;
@@ -280,23 +283,6 @@ static void refuses_what_cannot_be(void **state)
     assert_int_equal(errno_of_new(2048, 1 << 30, 0, &err), -ENOMEM);
     assert_non_null(
         strstr(err.text, "pool 'wrong': 2276332666880 bytes are needed, memory 'test'"));
-}
-
-/* What the log says while `act` is done. */
-static void listen_to(void (*act)(void), char *text, size_t n)
-{
-    int pipes[2], saved = dup(STDERR_FILENO);
-    ssize_t got;
-
-    assert_int_equal(pipe(pipes), 0);
-    dup2(pipes[1], STDERR_FILENO);
-    close(pipes[1]);
-    act();
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    got = read(pipes[0], text, n - 1);
-    text[got > 0 ? got : 0] = '\0';
-    close(pipes[0]);
 }
 
 static void leak_three(void)

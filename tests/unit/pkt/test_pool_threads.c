@@ -1,6 +1,6 @@
 /*
- * Threads take, fill, check and give back buffers of one pool, and pass some to each other, which give
- * them back through their own caches. Nobody may find his buffer written by another.
+ * Threads take, fill, check and give back buffers of one pool, and pass some to each other, which
+ * give them back through their own caches. Nobody may find his buffer written by another.
  */
 #include "pkt/pool.h"
 
@@ -200,7 +200,8 @@ static void threads_come_and_go(void **state)
     hg_arena_free(arena);
 }
 
-/* What another thread may see in the middle of a take: the refill is counted, the objects are not. */
+/* What another thread may see in the middle of a take: the refill is counted, the objects are
+ * not. */
 static void nobody_has_given_less_than_nothing(void **state)
 {
     struct hg_pool_cache *cache;

@@ -12,6 +12,7 @@
 #include "../receiver.h"
 #include "flow/offload.h"
 #include "flow/parse.h"
+#include "random.h"
 
 static struct frame frames[HG_BURST_N];
 static struct hg_pkt pkts[HG_BURST_N];
@@ -100,7 +101,7 @@ static void one_queue_gets_plain_frames_as_they_are(void **state)
 static void a_receiver_with_all_offloads_gets_metadata(void **state)
 {
     (void)state;
-    open_port(1, HG_TX_CSUM | HG_TX_TSO4 | HG_TX_TSO6 | HG_TX_ECN, 1000);
+    open_port(1, HG_TX_ALL, 1000);
     make_udp(0, 0, true);
     make_tso(1, false, 60000, 1448, true);
     make_tso(2, true, 60000, 1428, false);
@@ -391,19 +392,19 @@ static void random_bursts_balance_their_accounts(void **state)
 
     (void)state;
     for (unsigned round = 0; round < 2000; round++) {
-        unsigned n = 1 + frame_random(&dice) % HG_BURST_N;
+        unsigned n = 1 + random_u32(&dice) % HG_BURST_N;
 
-        open_port(frame_random(&dice) % 5, frame_random(&dice) % 16, frame_random(&dice) % 120);
+        open_port(random_u32(&dice) % 5, random_u32(&dice) % 16, random_u32(&dice) % 120);
         for (unsigned i = 0; i < n; i++) {
-            unsigned kind = frame_random(&dice) % 4;
+            unsigned kind = random_u32(&dice) % 4;
 
             if (kind == 0)
-                make_tso(i, frame_random(&dice) % 2, 1 + frame_random(&dice) % 8000,
-                         500 + frame_random(&dice) % 2000, frame_random(&dice) % 2);
+                make_tso(i, random_u32(&dice) % 2, 1 + random_u32(&dice) % 8000,
+                         500 + random_u32(&dice) % 2000, random_u32(&dice) % 2);
             else
-                make_udp(i, frame_random(&dice) % 50, kind == 1);
-            if (kind == 1 && frame_random(&dice) % 4 == 0)
-                pkts[i].ol.csum_start = (uint16_t)(frames[i].payload + frame_random(&dice) % 200);
+                make_udp(i, random_u32(&dice) % 50, kind == 1);
+            if (kind == 1 && random_u32(&dice) % 4 == 0)
+                pkts[i].ol.csum_start = (uint16_t)(frames[i].payload + random_u32(&dice) % 200);
             before[i] = pkts[i];
         }
         hg_port_tx(&port, burst, n);

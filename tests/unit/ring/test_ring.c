@@ -15,17 +15,15 @@
 
 #include <cmocka.h>
 
+#include "random.h"
+
 enum { STEPS_N = 3000, N_MAX = 80, ELEM_BYTES_MAX = 100 };
 
 static uint64_t seed = 1;
 
-/* xorshift64 */
 static uint32_t random_below(uint32_t n)
 {
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)((seed >> 11) % n);
+    return (uint32_t)((random_next(&seed) >> 11) % n);
 }
 
 /* What a ring should be: elements are numbered in the order in which they are enqueued. */

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "pkt/pkt.h"
+#include "random.h"
 
 enum { FULL_HOURS = 3 };
 
@@ -21,10 +22,7 @@ static uint64_t seed = 1;
 
 static uint64_t random_below(uint64_t n)
 {
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed % n;
+    return random_next(&seed) % n;
 }
 
 /* A bucket in exact rational arithmetic: bytes + part / (8 * hz). */

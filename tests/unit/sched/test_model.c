@@ -2,10 +2,11 @@
  * The scheduler against plain models, by chance: random geometries, shapes and weights, random
  * arrivals, times and changes.
  *
- *   conservation   what was given is sent once, refused or still there; the order of each queue is kept
+ *   conservation   what was given is sent once, refused or still there; the order of each queue is
+ *                  kept
  *   shapers        at port, subport and class at most rate * t + burst leaves in any time
- *   idleness       nothing waits that no shaper holds, and what the scheduler says of its next event is true: nothing
- *                  may go before it
+ *   idleness       nothing waits that no shaper holds, and what the scheduler says of its next
+ *                  event is true: nothing may go before it
  */
 #include <stdbool.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "bed.h"
+#include "random.h"
 
 enum {
     ROUNDS = 500,
@@ -47,10 +49,7 @@ static uint64_t seed = 99;
 
 static uint64_t random_below(uint64_t n)
 {
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed % n;
+    return random_next(&seed) % n;
 }
 
 static struct hg_sched_shape random_shape(void)

@@ -9,6 +9,7 @@
 
 #include "base/bits.h"
 #include "base/clock.h"
+#include "random.h"
 
 enum { QUEUES_MAX = 4096, BURST = 32 };
 
@@ -18,10 +19,7 @@ static uint64_t seed = 88172645463325252u;
 
 static uint32_t random_below(uint32_t n)
 {
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)(seed % n);
+    return (uint32_t)(random_next(&seed) % n);
 }
 
 /* What comes: lengths in [least, most], into `backlog_n` of the first queues, each of which is
@@ -31,8 +29,8 @@ struct load {
     uint32_t most;
     uint32_t queue_n;
     uint32_t overhead;
-    uint64_t
-        step_ns; /* between two looks when something could go at once; what a line's rate is made of */
+    /* between two looks when something could go at once; what a line's rate is made of */
+    uint64_t step_ns;
     uint64_t end_ns;
 };
 

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "random.h"
+
 enum { ENTRIES = 300, STEPS = 200000 };
 
 struct waiter {
@@ -24,10 +26,7 @@ static uint64_t seed = 7;
 
 static uint64_t random_below(uint64_t n)
 {
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed % n;
+    return random_next(&seed) % n;
 }
 
 static uint64_t first_slot(void)

@@ -1,7 +1,7 @@
 /*
- * What a grace period promises: after hg_qsbr_wait() no reader uses what was unpublished, whether it
- * was busy, asleep or not yet there; and control may use plain stores on it again. Under TSan also that
- * the orderings stated in qsbr.c are enough for it.
+ * What a grace period promises: after hg_qsbr_wait() no reader uses what was unpublished, whether
+ * it was busy, asleep or not yet there; and control may use plain stores on it again. Under TSan
+ * also that the orderings stated in qsbr.c are enough for it.
  */
 #include "sync/qsbr.h"
 

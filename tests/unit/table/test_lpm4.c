@@ -11,15 +11,13 @@
 
 #include "base/bits.h"
 #include "lpm4_run.h"
+#include "random.h"
 
 static uint64_t random_state = 88172645463325252;
 
 static uint32_t random_number(void)
 {
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32);
+    return random_u32(&random_state);
 }
 
 static struct hg_lpm4 *make(struct hg_arena **arena, struct hg_lpm4_options options)

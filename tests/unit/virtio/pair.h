@@ -1,6 +1,6 @@
 /*
- * A run of random frames through both ends of a ring of either format: what test_vq_rx.c and test_vq_tx.c
- * have in common. Every choice comes from the seed.
+ * A run of random frames through both ends of a ring of either format: what test_vq_rx.c and
+ * test_vq_tx.c have in common. Every choice comes from the seed.
  */
 #ifndef HG_TESTS_UNIT_PAIR_H
 #define HG_TESTS_UNIT_PAIR_H
@@ -119,7 +119,8 @@ static inline unsigned cut(struct run *run, uint64_t addr, uint32_t len, unsigne
     return n;
 }
 
-/* Adds the buffers as one chain, or through a table behind them if that is allowed. Returns the head. */
+/* Adds the buffers as one chain, or through a table behind them if that is allowed. Returns the
+ * head. */
 static inline uint16_t add(struct run *run, const struct hg_drv_buf *bufs, unsigned n,
                            uint32_t room, bool through_table)
 {
@@ -180,8 +181,8 @@ static inline void notified(struct run *run, bool notify, bool something)
     }
 }
 
-/* Mappings come and go: the misses that the device has sent are answered, some of them late, and pages are
- * taken away that the guest will name again. */
+/* Mappings come and go: the misses that the device has sent are answered, some of them late, and
+ * pages are taken away that the guest will name again. */
 static inline void change_mappings(struct run *run, enum hg_perm perm)
 {
     if (!run->with_iommu)

@@ -1,7 +1,7 @@
 /*
- * Two ends of a ring for tests: guest memory in regions that lie apart here and side by side for the
- * guest, so that buffers can span two of them, and frames whose every byte depends on the frame's
- * number and the byte's place.
+ * Two ends of a ring for tests: guest memory in regions that lie apart here and side by side for
+ * the guest, so that buffers can span two of them, and frames whose every byte depends on the
+ * frame's number and the byte's place.
  */
 #ifndef HG_TESTS_UNIT_RINGS_H
 #define HG_TESTS_UNIT_RINGS_H

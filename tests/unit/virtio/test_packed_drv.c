@@ -1,7 +1,7 @@
 /*
  * The driver side of a packed ring against a device that the test plays itself, descriptor by
- * descriptor: what the device sees and when, laps and wrap counters, batches in order, notifications,
- * and every lie that a used descriptor can tell.
+ * descriptor: what the device sees and when, laps and wrap counters, batches in order,
+ * notifications, and every lie that a used descriptor can tell.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -191,7 +191,7 @@ static void publish_some(struct device *d, uint32_t *random)
     hg_drv_publish(&d->drv);
 }
 
-/* Chains of all lengths come back in any order, over thousands of laps and the wrap of the positions. */
+/* Chains of all lengths come back in any order, over thousands of laps and the positions' wrap. */
 static void completion_out_of_order(void **state)
 {
     struct device d;
@@ -226,7 +226,7 @@ static void completion_out_of_order(void **state)
     close_ring(&d);
 }
 
-/* One used descriptor for a batch: every chain of it comes back, in order, the skipped ones full. */
+/* One used descriptor for a batch: each chain of it comes back, in order, the skipped ones full. */
 static void batches_in_order(void **state)
 {
     struct device d;
@@ -270,8 +270,8 @@ static void batches_in_order(void **state)
     close_ring(&d);
 }
 
-/* Four single buffers of 1500 bytes (ids 0 to 3) and a chain (4, 5) that holds 100 are outstanding; id 6
- * is added and not published. */
+/* Four single buffers of 1500 bytes (ids 0 to 3) and a chain (4, 5) that holds 100 are outstanding;
+ * id 6 is added and not published. */
 static void post_some(struct device *d)
 {
     const struct hg_drv_buf chain[] = {{1, 60, HG_DESC_F_WRITE}, {2, 40, HG_DESC_F_WRITE}};
@@ -400,7 +400,7 @@ static void lengths_count_where_something_was_written(void **state)
     close_ring(&d);
 }
 
-/* A kick when, and only when, the descriptor that the device named becomes available, in its lap. */
+/* A kick if, and only if, the descriptor that the device named becomes available, in its lap. */
 static void kick_at_the_event(void **state)
 {
     struct device d;

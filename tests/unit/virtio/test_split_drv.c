@@ -1,6 +1,7 @@
 /*
- * The driver side of a split ring against a device that the test plays itself, byte by byte: what the
- * device sees and when, what is not written twice, and every lie that it can tell in the used ring.
+ * The driver side of a split ring against a device that the test plays itself, byte by byte: what
+ * the device sees and when, what is not written twice, and every lie that it can tell in the used
+ * ring.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -144,8 +145,8 @@ static void chains_are_linked(void **state)
     close_ring(&d);
 }
 
-/* The promise that makes rings cheap: a descriptor and a ring entry that stay the same are not written.
- * The descriptor table fills one page, which the second round may only read. */
+/* The promise that makes rings cheap: a descriptor and a ring entry that stay the same are not
+ * written. The descriptor table fills one page, which the second round may only read. */
 static void what_stays_is_not_written(void **state)
 {
     struct device d;
@@ -202,7 +203,8 @@ static void completion_out_of_order(void **state)
     close_ring(&d);
 }
 
-/* Four single buffers of 1500 bytes (ids 0 to 3) and a chain (4, 5) that holds 100 are outstanding. */
+/* Four single buffers of 1500 bytes (ids 0 to 3) and a chain (4, 5) that holds 100 are
+ * outstanding. */
 static void post_some(struct device *d)
 {
     const struct hg_drv_buf chain[] = {{1, 60, HG_DESC_F_WRITE}, {2, 40, HG_DESC_F_WRITE}};

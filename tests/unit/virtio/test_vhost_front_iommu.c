@@ -1,6 +1,7 @@
 /*
- * The front-end as a virtual IOMMU against a back-end that the test plays: what it is told when the session
- * starts, misses and their answers, many messages under way at once, and a back-end that breaks the rules.
+ * The front-end as a virtual IOMMU against a back-end that the test plays: what it is told when the
+ * session starts, misses and their answers, many messages under way at once, and a back-end that
+ * breaks the rules.
  */
 #include "virtio/vhost_front.h"
 
@@ -318,8 +319,8 @@ static void a_back_end_may_want_replies(void **state)
     }
 }
 
-/* All are sent before the first is acknowledged, and a back-end that asks meanwhile has to wait when there
- * are too many. */
+/* All are sent before the first is acknowledged, and a back-end that asks meanwhile has to wait
+ * when there are too many. */
 static void many_are_under_way(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /*
- * The framing of vhost-user messages over a socketpair: whole, bytewise, broken off and malformed. Each
- * test counts the process's descriptors before and after.
+ * The framing of vhost-user messages over a socketpair: whole, bytewise, broken off and malformed.
+ * Each test counts the process's descriptors before and after.
  */
 #include <dirent.h>
 #include <errno.h>

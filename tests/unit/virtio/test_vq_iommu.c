@@ -1,6 +1,6 @@
 /*
- * A device's ring behind an IOTLB, in either format: where it stops, what it asks for and when, what it does
- * about refusals, and that translations are there before frames need them.
+ * A device's ring behind an IOTLB, in either format: where it stops, what it asks for and when,
+ * what it does about refusals, and that translations are there before frames need them.
  */
 #include "viommu.h"
 
@@ -374,8 +374,8 @@ static void test_skips_a_bounded_number(void **state)
     }
 }
 
-/* Nor when each packet gathers several buffers before it meets the refused one: the sum passes by the bound
- * without ever being it. */
+/* Nor when each packet gathers several buffers before it meets the refused one: the sum passes by
+ * the bound without ever being it. */
 static void test_skips_a_bounded_number_of_gathered(void **state)
 {
     static struct hg_pkt pkt = {.len = LEN, .head_len = HG_HEAD_BYTES};

@@ -1,8 +1,8 @@
 /*
  * A guest sends, the device receives, on a ring of either format: random frames in random buffers,
- * chained or not, through indirect tables or not, with event indices or not, in batches or not, must
- * come out with the same bytes, the same offload request and in the same order; and whoever asked to be
- * woken is told to wake up. Now and then the device hands the ring over to another one.
+ * chained or not, through indirect tables or not, with event indices or not, in batches or not,
+ * must come out with the same bytes, the same offload request and in the same order; and whoever
+ * asked to be woken is told to wake up. Now and then the device hands the ring over to another one.
  */
 #include "pair.h"
 

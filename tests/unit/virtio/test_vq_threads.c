@@ -1,8 +1,8 @@
 /*
- * Both ends of two rings on two threads, a driver that sends and a device that echoes, each of which
- * sleeps whenever it finds nothing to do. Every frame must come back, whole and in order, and nobody
- * may sleep while there is work: that would show as a sleep that nothing ends. For ThreadSanitizer
- * above all: the rings' orderings are all that the two threads have in common.
+ * Both ends of two rings on two threads, a driver that sends and a device that echoes, each of
+ * which sleeps whenever it finds nothing to do. Every frame must come back, whole and in order, and
+ * nobody may sleep while there is work: that would show as a sleep that nothing ends. For
+ * ThreadSanitizer above all: the rings' orderings are all that the two threads have in common.
  */
 #include "rings.h"
 

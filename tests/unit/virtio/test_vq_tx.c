@@ -1,8 +1,9 @@
 /*
- * The device sends, a guest receives, on a ring of either format: random frames into random buffers, merged or not,
- * chained or not, through indirect tables or not, with event indices or not, in batches or not, must
- * come out with the same bytes, the same offload request and in the same order; and whoever asked to be
- * woken is told to wake up. Now and then the device hands the ring over to another one.
+ * The device sends, a guest receives, on a ring of either format: random frames into random
+ * buffers, merged or not, chained or not, through indirect tables or not, with event indices or
+ * not, in batches or not, must come out with the same bytes, the same offload request and in the
+ * same order; and whoever asked to be woken is told to wake up. Now and then the device hands the
+ * ring over to another one.
  */
 #include "pair.h"
 
@@ -46,7 +47,8 @@ static bool driver_posts(struct receive *r)
     return true;
 }
 
-/* A packet as a driver of another port would hand it over: a private head and scattered segments. */
+/* A packet as a driver of another port would hand it over: a private head and scattered
+ * segments. */
 static void make_packet(struct run *run, uint32_t number, struct hg_pkt *pkt, struct hg_seg *segs,
                         uint8_t *frame)
 {

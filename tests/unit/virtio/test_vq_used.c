@@ -1,6 +1,7 @@
 /*
- * What the device leaves in a ring, to the byte: used descriptors of a packed ring, batches in order of
- * either format, the positions that a ring starts at and is handed over with, and when the driver is told.
+ * What the device leaves in a ring, to the byte: used descriptors of a packed ring, batches in
+ * order of either format, the positions that a ring starts at and is handed over with, and when the
+ * driver is told.
  */
 #include "base/shm.h"
 #include "rings.h"

@@ -1,7 +1,7 @@
 /*
- * A virtual IOMMU for the tests of rings: an IOTLB before a guest's memory, and the part of control that
- * answers its misses when the test says so. Addresses are those of the guest; its pages are mapped and
- * unmapped one by one.
+ * A virtual IOMMU for the tests of rings: an IOTLB before a guest's memory, and the part of control
+ * that answers its misses when the test says so. Addresses are those of the guest; its pages are
+ * mapped and unmapped one by one.
  */
 #ifndef HG_TESTS_UNIT_VIOMMU_H
 #define HG_TESTS_UNIT_VIOMMU_H
@@ -64,8 +64,8 @@ static inline void viommu_unmap(struct viommu *iommu, uint64_t addr)
     }
 }
 
-/* Reads at most n misses, keeps them in `asked` unless it is NULL, and answers each with `perm`, or not at
- * all when that is negative. Returns how many there were. */
+/* Reads at most n misses, keeps them in `asked` unless it is NULL, and answers each with `perm`, or
+ * not at all when that is negative. Returns how many there were. */
 static inline unsigned viommu_serve(struct viommu *iommu, unsigned n, int perm,
                                     struct hg_ask *asked)
 {

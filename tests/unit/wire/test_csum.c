@@ -10,6 +10,7 @@
 
 #include "../frame.h"
 #include "base/bits.h"
+#include "random.h"
 #include "wire/csum_kernel.h"
 
 enum { BYTES_N = 70000 };
@@ -19,7 +20,7 @@ static uint8_t bytes[BYTES_N];
 static void fill_random(uint64_t seed)
 {
     for (unsigned i = 0; i < BYTES_N; i++)
-        bytes[i] = (uint8_t)frame_random(&seed);
+        bytes[i] = (uint8_t)random_u32(&seed);
 }
 
 /* 0 and 0xffff are the same number in one's complement. */
@@ -123,13 +124,13 @@ static void many_random_pieces_add_up(void **state)
     (void)state;
     fill_random(5);
     for (unsigned round = 0; round < 300; round++) {
-        unsigned total = frame_random(&random) % 65557;
-        unsigned longest = 1 + frame_random(&random) % 3000;
+        unsigned total = random_u32(&random) % 65557;
+        unsigned longest = 1 + random_u32(&random) % 3000;
         struct hg_csum csum = {0};
         unsigned n;
 
         for (unsigned at = 0; at < total; at += n) {
-            n = hg_min_u32(frame_random(&random) % (longest + 1), total - at);
+            n = hg_min_u32(random_u32(&random) % (longest + 1), total - at);
             hg_csum_add(&csum, bytes + at, n);
         }
         assert_int_equal(csum.odd, total & 1);
@@ -177,10 +178,10 @@ static void an_update_equals_a_new_sum(void **state)
 
     (void)state;
     for (unsigned round = 0; round < 20000; round++) {
-        unsigned at = 2 * (frame_random(&random) % 32);
+        unsigned at = 2 * (random_u32(&random) % 32);
         uint16_t before;
         uint16_t was;
-        uint16_t is = (uint16_t)frame_random(&random);
+        uint16_t is = (uint16_t)random_u32(&random);
 
         if (round % 1000 == 0)
             fill_random(round + 8);

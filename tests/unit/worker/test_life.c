@@ -258,8 +258,8 @@ static void set_as_control(struct hg_worker *worker, struct hg_poller *const *po
     hg_qsbr_online();
 }
 
-/* As when a guest's driver starts anew: the back-end gets another eventfd, which the kernel may give
- * the number of the old one, while the old open file lives on in the front-end. */
+/* As when a guest's driver starts anew: the back-end gets another eventfd, which the kernel may
+ * give the number of the old one, while the old open file lives on in the front-end. */
 static void an_fd_number_may_change_its_meaning(void **state)
 {
     int ready_n = 0;

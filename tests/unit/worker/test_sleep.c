@@ -1,7 +1,7 @@
 /*
  * The order in which a worker goes to sleep, point by point. The test owns the clock and the wait;
- * it lets work or an order from control arrive at every point between two steps and looks at what the
- * worker did. The epoll set and the event fds are real.
+ * it lets work or an order from control arrive at every point between two steps and looks at what
+ * the worker did. The epoll set and the event fds are real.
  */
 #include "worker/worker.h"
 

@@ -1,8 +1,9 @@
 /*
  * Nothing is lost and nobody hangs: a producer that suppresses signals as a virtio driver with
- * VIRTIO_F_EVENT_IDX does, against a worker that sleeps as often as it can, for very many items with
- * pauses of every length; while control replaces the set, and stops the worker asleep and busy. Meant
- * for ThreadSanitizer too. A lost wake-up shows as a hang, which the watchdog turns into a failure.
+ * VIRTIO_F_EVENT_IDX does, against a worker that sleeps as often as it can, for very many items
+ * with pauses of every length; while control replaces the set, and stops the worker asleep and
+ * busy. Meant for ThreadSanitizer too. A lost wake-up shows as a hang, which the watchdog turns
+ * into a failure.
  */
 #include "worker/worker.h"
 
@@ -313,8 +314,8 @@ static void work_at_the_moment_of_arming_is_not_lost(void **state)
     check_result(DUEL_ITEMS_N);
 }
 
-/* Each device leaves and comes back, while its producer goes on; what it signalled meanwhile went to
- * nobody. */
+/* Each device leaves and comes back, while its producer goes on; what it signalled meanwhile went
+ * to nobody. */
 static void replace(unsigned round)
 {
     struct hg_poller *one = &devices[round % PRODUCERS_N].poller;

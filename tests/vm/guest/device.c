@@ -1,4 +1,5 @@
-/* The order of calls is that of the kernel's Documentation/driver-api/vfio.rst, "VFIO Usage Example". */
+/* The order of calls is that of the kernel's Documentation/driver-api/vfio.rst, "VFIO Usage
+ * Example". */
 #include "device.h"
 
 #include <errno.h>

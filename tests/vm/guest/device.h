@@ -45,7 +45,8 @@ volatile uint8_t *device_bar(struct device *device, unsigned index);
 /* A new page, which the device has no address of. */
 struct page page_new(void);
 
-/* The guest-physical address of a page, as the kernel says (Documentation/admin-guide/mm/pagemap). */
+/* The guest-physical address of a page, as the kernel says
+ * (Documentation/admin-guide/mm/pagemap). */
 uint64_t page_physical(const struct page *page);
 
 /* Lets the device access the page and sets page->bus. Bare devices can anyway. */

@@ -3,8 +3,8 @@
  *
  *   trespass vfio|bare DEVICE OWN_IPV4 PEER_IPV4 transmit|receive ADDRESS
  *
- * The page is a canary: locked in memory, filled with a text that nothing else holds. On transmit it
- * is the payload of frames to the peer, on receive the only buffer for what the peer sends.
+ * The page is a canary: locked in memory, filled with a text that nothing else holds. On transmit
+ * it is the payload of frames to the peer, on receive the only buffer for what the peer sends.
  * ADDRESS says what the device is told about it:
  *
  *   mapped       a right address: the proof that the page can be read and written over this way

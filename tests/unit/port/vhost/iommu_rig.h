@@ -1,5 +1,6 @@
 /*
- * What tests of sessions behind a virtual IOMMU share: a rig whose peer lays its rings at IOVAs and maps them.
+ * What tests of sessions behind a virtual IOMMU share: a rig whose peer lays its rings at IOVAs and
+ * maps them.
  */
 #ifndef HG_TESTS_IOMMU_RIG_H
 #define HG_TESTS_IOMMU_RIG_H

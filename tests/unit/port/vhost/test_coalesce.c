@@ -1,5 +1,6 @@
 /*
- * Interrupts held back: by number, by time, and never for longer than somebody is there to send them.
+ * Interrupts held back: by number, by time, and never for longer than somebody is there to send
+ * them.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -260,8 +261,8 @@ static void are_never_lost_whatever_the_order(void **state)
     }
 }
 
-/* Three threads: one transmits, one polls the pair's other half and sleeps now and then, and the guest
- * sleeps until it is told of each frame. */
+/* Three threads: one transmits, one polls the pair's other half and sleeps now and then, and the
+ * guest sleeps until it is told of each frame. */
 struct trio {
     struct rig *rig;
     atomic_bool stop;

@@ -1,6 +1,6 @@
 /*
- * What a session does beyond QEMU's everyday: packed rings, queues reset one by one, memory in slots, the
- * device status, resets, announcements.
+ * What a session does beyond QEMU's everyday: packed rings, queues reset one by one, memory in
+ * slots, the device status, resets, announcements.
  */
 #include "fixture.h"
 #include "port/vhost/state.h"

@@ -19,7 +19,8 @@ static void ask_for_the_pages_of_rings(void **state)
 
     begin(rig);
     assert_says(rig, "waiting", "waiting for the mapping of ring 0's descriptor table");
-    /* Of each ring: descriptors and available ring share no page with each other, the used ring does. */
+    /* Of each ring: descriptors and available ring share no page with each other, the used ring
+     * does. */
     for (unsigned ring = 0; ring < 2; ring++)
         for (unsigned page = 0; page < 3; page++) {
             unsigned at = ring * PEER_RING_BYTES;
@@ -78,7 +79,8 @@ static void say_when_there_is_nobody_to_ask(void **state)
     assert_true(peer_take_miss(&rig->peer, &miss)); /* what waited is sent */
 }
 
-/* The device's view of the ring memory is scattered: IOVA page k of ring memory is page k ^ 1 elsewhere. */
+/* The device's view of the ring memory is scattered: IOVA page k of ring memory is page k ^ 1
+ * elsewhere. */
 static void exchange(struct rig *rig, unsigned ring, bool to_device)
 {
     uint8_t *peers = rig->peer.mem + rig->peer.ring[ring].at;

@@ -99,8 +99,8 @@ static void refuse_rings_at_odd_addresses(void **state)
     frames_pass(rig);
 }
 
-/* Every page elsewhere: what cannot be had as one piece costs the process a mapping for each page, and there
- * are not many. */
+/* Every page elsewhere: what cannot be had as one piece costs the process a mapping for each page,
+ * and there are not many. */
 static void refuse_rings_scattered_over_too_many_pages(void **state)
 {
     enum { PAIRS_N = 16, PAGES_N = (2 * PAIRS_N + 1) * PEER_RING_BYTES / PAGE };
@@ -302,7 +302,8 @@ static void live_without_a_channel_and_take_another(void **state)
     frames_pass(rig);
 }
 
-/* One eventfd for the kicks of both rings, so that what wakes the poller is a kick that wakes the poller. */
+/* One eventfd for the kicks of both rings, so that what wakes the poller is a kick that wakes the
+ * poller. */
 static void end_kicks_that_kick(void **state)
 {
     struct rig *rig = *state;

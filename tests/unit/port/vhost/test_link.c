@@ -242,7 +242,8 @@ static void run_loop_ms(struct place *place, unsigned ms)
     event_base_dispatch(place->host.loop);
 }
 
-/* Out of descriptors, the daemon neither spins on the connection that it cannot take nor forgets it. */
+/* Out of descriptors, the daemon neither spins on the connection that it cannot take nor forgets
+ * it. */
 static void wait_until_there_are_descriptors_again(void **state)
 {
     struct place *place = *state;

@@ -1,6 +1,6 @@
 /*
- * Front-ends that break the protocol: each loses its connection, and the port says why and serves the
- * next one.
+ * Front-ends that break the protocol: each loses its connection, and the port says why and serves
+ * the next one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -62,8 +62,8 @@ static void refuse_what_was_not_offered(void **state)
     assert_broken(rig, "SET_PROTOCOL_FEATURES: protocol features 0x2 were not offered");
 }
 
-/* Each request with a payload too short and too long, with descriptors that do not belong to it, and as
- * a reply. */
+/* Each request with a payload too short and too long, with descriptors that do not belong to it,
+ * and as a reply. */
 static void refuse_requests_of_the_wrong_shape(void **state)
 {
     static const struct {

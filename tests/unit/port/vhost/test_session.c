@@ -119,8 +119,8 @@ static void survive_a_full_eventfd(void **state)
     assert_int_equal(rig->port.rxq[0]->stats.notifications.value, 1);
 }
 
-/* "In the disabled state the back-end must not supply any new RX packets, but must process and discard
- * any TX packets." */
+/* "In the disabled state the back-end must not supply any new RX packets, but must process and
+ * discard any TX packets." */
 static void drain_rings_that_are_disabled(void **state)
 {
     struct rig *rig = *state;

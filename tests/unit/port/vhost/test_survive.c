@@ -1,6 +1,6 @@
 /*
- * Front-ends that hang up, fall silent or make noise at every point. After each of them the port has
- * given everything back and serves the next one.
+ * Front-ends that hang up, fall silent or make noise at every point. After each of them the port
+ * has given everything back and serves the next one.
  */
 #include <errno.h>
 #include <fcntl.h>

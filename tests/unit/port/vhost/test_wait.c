@@ -1,6 +1,6 @@
 /*
- * Queues that wait for translations: a real IOTLB, and a front-end that answers misses when a test says so. How
- * their pollers sleep is in test_wait_sleep.c.
+ * Queues that wait for translations: a real IOTLB, and a front-end that answers misses when a test
+ * says so. How their pollers sleep is in test_wait_sleep.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -97,7 +97,8 @@ static void drops_what_finds_no_room_by_name(void **state)
     assert_accounts(shop);
 }
 
-/* Frames whose turn has come and for which the guest has not posted enough go on waiting, in order. */
+/* Frames whose turn has come and for which the guest has not posted enough go on waiting, in
+ * order. */
 static void keeps_parked_frames_for_buffers_to_come(void **state)
 {
     struct shop *shop = *state;
@@ -229,7 +230,8 @@ static void translates_posted_buffers_in_idle_polls(void **state)
     assert_int_equal(hg_count_get(&ring_of(shop, RX)->dev.iommu.ahead_hits), 8);
 }
 
-/* A guest that maps each buffer anew: after the first miss, no frame meets another. Nobody polls. */
+/* A guest that maps each buffer anew: after the first miss, no frame meets another. Nobody
+ * polls. */
 static void translates_behind_each_burst_while_mappings_change(void **state)
 {
     struct shop *shop = *state;

@@ -124,7 +124,8 @@ static void sleeps_while_what_it_receives_waits(void **state)
     assert_int_equal(poll_once(shop), 1);
 }
 
-/* The answer comes before the poller says that it waits: nobody kicks it, and it need not be kicked. */
+/* The answer comes before the poller says that it waits: nobody kicks it, and it need not be
+ * kicked. */
 static void does_not_sleep_on_an_answer(void **state)
 {
     struct shop *shop = *state;
@@ -226,8 +227,8 @@ static void costs_nothing_while_nobody_answers(void **state)
     assert_accounts(shop);
 }
 
-/* A buffer that contradicts itself is nothing to look at before its turn, and what nobody looks at keeps nobody
- * awake. The ring breaks when a frame comes to it. */
+/* A buffer that contradicts itself is nothing to look at before its turn, and what nobody looks at
+ * keeps nobody awake. The ring breaks when a frame comes to it. */
 static void sleeps_behind_a_buffer_that_is_none(void **state)
 {
     struct shop *shop = *state;
@@ -249,8 +250,8 @@ static void sleeps_behind_a_buffer_that_is_none(void **state)
     assert_accounts(shop);
 }
 
-/* A frame that takes more buffers than are looked at where mappings do not last: the one that is still wanting
- * wakes the poller. */
+/* A frame that takes more buffers than are looked at where mappings do not last: the one that is
+ * still wanting wakes the poller. */
 static void wakes_for_more_than_it_looks_at(void **state)
 {
     enum { LEN = 60000, NEEDED = LEN / PEER_BUFFER_BYTES + 1, POSTED = NEEDED - 3 };

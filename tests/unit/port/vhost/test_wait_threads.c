@@ -1,7 +1,8 @@
 /*
- * Four at once: a worker that transmits, the pair's poller, which sleeps whenever it may, a guest that posts
- * and unmaps buffers, and the front-end that answers. Nothing is lost without a name, nothing comes in
- * another order, and when the transmitter ends the rest is delivered: no wake-up was lost.
+ * Four at once: a worker that transmits, the pair's poller, which sleeps whenever it may, a guest
+ * that posts and unmaps buffers, and the front-end that answers. Nothing is lost without a name,
+ * nothing comes in another order, and when the transmitter ends the rest is delivered: no wake-up
+ * was lost.
  */
 #include <poll.h>
 #include <pthread.h>

@@ -1,7 +1,7 @@
 /*
  * A worker polls the queues while the front-end changes everything under it: memory, descriptors,
- * rings, the connection itself. Nothing that was unmapped or closed may be touched (ASan, TSan), and
- * after GET_VRING_BASE the guest's memory stays as it is.
+ * rings, the connection itself. Nothing that was unmapped or closed may be touched (ASan, TSan),
+ * and after GET_VRING_BASE the guest's memory stays as it is.
  */
 #include <pthread.h>
 #include <sched.h>

@@ -1,6 +1,7 @@
 /*
- * A port with one pair of rings behind a real IOTLB, set up by hand: no session, and a front-end that answers
- * misses when and as far as it is told to. Guest addresses are those of the peer's memory.
+ * A port with one pair of rings behind a real IOTLB, set up by hand: no session, and a front-end
+ * that answers misses when and as far as it is told to. Guest addresses are those of the peer's
+ * memory.
  */
 #ifndef HG_TESTS_UNIT_PORT_VHOST_WAITING_H
 #define HG_TESTS_UNIT_PORT_VHOST_WAITING_H

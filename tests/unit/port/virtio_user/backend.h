@@ -1,6 +1,6 @@
 /*
- * A back-end for the virtio-user port that a test plays message by message and byte by byte, and the
- * port it talks to, on one event loop. Honest unless the test sets what to do wrong.
+ * A back-end for the virtio-user port that a test plays message by message and byte by byte, and
+ * the port it talks to, on one event loop. Honest unless the test sets what to do wrong.
  */
 #ifndef HG_TESTS_UNIT_BACKEND_H
 #define HG_TESTS_UNIT_BACKEND_H
@@ -137,7 +137,8 @@ static inline int tear_down(void **state)
     return 0;
 }
 
-/* Sends wire bytes, all at once or, with `drips`, each by itself with the port's loop in between. */
+/* Sends wire bytes, all at once or, with `drips`, each by itself with the port's loop in
+ * between. */
 static inline void send_bytes(struct place *place, const void *bytes, size_t n)
 {
     size_t step = place->back.drips ? 1 : n;

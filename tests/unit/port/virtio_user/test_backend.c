@@ -256,8 +256,9 @@ static void merged_frames(void **state)
     wait_for(place, "up");
 }
 
-/* A back-end that makes a hole in the arena's file: with huge pages of which none is left, the next access
- * finds nothing. The test has no pool of its own to empty, and puts an empty file in the place. */
+/* A back-end that makes a hole in the arena's file: with huge pages of which none is left, the next
+ * access finds nothing. The test has no pool of its own to empty, and puts an empty file in the
+ * place. */
 static void memory_taken_away(void **state)
 {
     struct place *place = *state;
