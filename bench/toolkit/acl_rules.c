@@ -81,13 +81,37 @@ static unsigned choose(uint64_t *state, const struct share *shares)
 }
 
 /* A prefix inside one of `sites` /24 networks, eight of which share a /16. */
-static struct hg_acl_addr make_addr(uint64_t *state, unsigned bits, unsigned sites, uint64_t salt)
+static struct hg_acl_addr make_addr4(uint64_t *state, unsigned bits, unsigned sites, uint64_t salt)
 {
     uint32_t site = below_skewed(state, sites);
     uint32_t addr = (uint32_t)(mix(site / 8 + salt) & 0xffff) << 16;
 
     addr |= (uint32_t)(mix(site + 2 * salt) & 0xff) << 8;
     return hg_acl_prefix4(addr | below(state, 256), bits);
+}
+
+/* The same networks for IPv6: a site has a /48, eight of which share a /32, subnets of 64 bits and hosts
+ * with a small number or an arbitrary one. */
+static struct hg_acl_addr make_addr6(uint64_t *state, unsigned bits, unsigned sites, uint64_t salt)
+{
+    static const uint8_t longer[][2] = {{0, 0},   {8, 24},  {16, 32}, {21, 40}, {22, 44},
+                                        {24, 48}, {27, 56}, {28, 56}, {30, 64}, {32, 128}};
+    uint32_t site = below_skewed(state, sites);
+    uint32_t host = below(state, 256);
+    uint64_t interface = host % 2 == 0 ? host : mix(site * 256 + host);
+    uint64_t network = UINT64_C(0x2001) << 48;
+    uint8_t addr[16];
+    unsigned i = 0;
+
+    network |= (mix(site / 8 + salt) & 0xffff) << 32;
+    network |= (mix(site + 2 * salt) & 0xffff) << 16 | host / 32;
+    for (unsigned byte = 0; byte < 8; byte++) {
+        addr[byte] = (uint8_t)(network >> (56 - 8 * byte));
+        addr[8 + byte] = (uint8_t)(interface >> (56 - 8 * byte));
+    }
+    while (longer[i][0] != bits)
+        i++;
+    return hg_acl_prefix6(addr, longer[i][1]);
 }
 
 static struct hg_acl_ports make_ports(uint64_t *state, enum port_class class)
@@ -106,9 +130,12 @@ static struct hg_acl_ports make_ports(uint64_t *state, enum port_class class)
     return ports;
 }
 
-static struct hg_acl_rule make_rule(uint64_t *state, const struct shape *shape, unsigned sites)
+static struct hg_acl_rule make_rule(uint64_t *state, const struct shape *shape,
+                                    enum hg_acl_family family, unsigned sites)
 {
-    struct hg_acl_rule rule = hg_acl_rule_any(HG_ACL_IP4);
+    struct hg_acl_rule rule = hg_acl_rule_any(family);
+    struct hg_acl_addr (*make_addr)(uint64_t *, unsigned, unsigned, uint64_t) =
+        family == HG_ACL_IP4 ? make_addr4 : make_addr6;
 
     rule.src = make_addr(state, choose(state, shape->src_bits), sites, 77);
     rule.dst = make_addr(state, choose(state, shape->dst_bits), sites, 7777);
@@ -126,7 +153,7 @@ static unsigned narrowness(const struct hg_acl_rule *rule)
 {
     unsigned bits = 0;
 
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 16; i++)
         bits += (unsigned)__builtin_popcount(rule->src.mask[i]) +
                 (unsigned)__builtin_popcount(rule->dst.mask[i]);
     bits += (unsigned)(rule->src_port.last - rule->src_port.first < 60000) * 8;
@@ -162,21 +189,22 @@ static bool is_new(uint64_t *seen, const struct hg_acl_rule *rule)
     return true;
 }
 
-void rules_make(struct hg_acl_rule *rules, unsigned n, enum rule_kind kind, uint64_t seed)
+void rules_make(struct hg_acl_rule *rules, unsigned n, enum rule_kind kind,
+                enum hg_acl_family family, uint64_t seed)
 {
     uint64_t *seen = calloc(SEEN_N, sizeof(*seen));
     uint64_t state = mix(seed * KINDS_N + kind + 1);
     unsigned sites = 8 + n / 6;
 
     for (unsigned i = 0; seen != NULL && i + 1 < n;) {
-        rules[i] = make_rule(&state, &shapes[kind], sites);
+        rules[i] = make_rule(&state, &shapes[kind], family, sites);
         if (!is_new(seen, &rules[i]))
             continue;
         rules[i].data = i;
         i++;
     }
     free(seen);
-    rules[n - 1] = hg_acl_rule_any(HG_ACL_IP4);
+    rules[n - 1] = hg_acl_rule_any(family);
     qsort(rules, n - 1, sizeof(*rules), compare);
     for (unsigned i = 0; i < n; i++) {
         rules[i].data = i + 1;
@@ -184,14 +212,20 @@ void rules_make(struct hg_acl_rule *rules, unsigned n, enum rule_kind kind, uint
     }
 }
 
-static uint32_t in_addr(uint64_t *state, const struct hg_acl_addr *addr)
+/* A random address among them. */
+static void in_addr(uint64_t *state, const struct hg_acl_addr *addr, uint8_t *out, unsigned bytes)
 {
-    uint32_t r = next(state);
-    uint32_t out = 0;
+    for (unsigned i = 0; i < bytes; i += 4) {
+        uint32_t r = next(state);
 
-    for (unsigned i = 0; i < 4; i++)
-        out = out << 8 | (uint8_t)(addr->bytes[i] | ((r >> (8 * i)) & (uint8_t)~addr->mask[i]));
-    return out;
+        for (unsigned j = i; j < i + 4; j++)
+            out[j] = (uint8_t)(addr->bytes[j] | ((r >> (8 * (j - i))) & (uint8_t)~addr->mask[j]));
+    }
+}
+
+static uint32_t number_of(const uint8_t *addr)
+{
+    return (uint32_t)addr[0] << 24 | (uint32_t)addr[1] << 16 | (uint32_t)addr[2] << 8 | addr[3];
 }
 
 static uint16_t in_ports(uint64_t *state, const struct hg_acl_ports *ports)
@@ -199,20 +233,43 @@ static uint16_t in_ports(uint64_t *state, const struct hg_acl_ports *ports)
     return (uint16_t)(ports->first + below(state, (uint32_t)(ports->last - ports->first) + 1));
 }
 
-void trace_make(struct hg_acl_key4 *keys, unsigned n, const struct hg_acl_rule *rules,
-                unsigned rules_n, uint64_t seed)
+/* A random packet that a random rule was made for. */
+static struct hg_acl_key6 make_key(uint64_t *state, const struct hg_acl_rule *rules,
+                                   unsigned rules_n, unsigned addr_bytes)
 {
     static const uint8_t protos[] = {TCP, TCP, UDP, ICMP};
+    const struct hg_acl_rule *rule = &rules[below(state, rules_n)];
+    struct hg_acl_key6 key = {.vlan = 0};
+
+    in_addr(state, &rule->src, key.src, addr_bytes);
+    in_addr(state, &rule->dst, key.dst, addr_bytes);
+    key.src_port = in_ports(state, &rule->src_port);
+    key.dst_port = in_ports(state, &rule->dst_port);
+    key.proto = rule->proto_mask != 0 ? rule->proto : protos[below(state, 4)];
+    return key;
+}
+
+void trace_make4(struct hg_acl_key4 *keys, unsigned n, const struct hg_acl_rule *rules,
+                 unsigned rules_n, uint64_t seed)
+{
     uint64_t state = mix(seed + 12345);
 
     for (unsigned i = 0; i < n; i++) {
-        const struct hg_acl_rule *rule = &rules[below(&state, rules_n)];
+        struct hg_acl_key6 key = make_key(&state, rules, rules_n, 4);
 
-        memset(&keys[i], 0, sizeof(keys[i]));
-        keys[i].src = in_addr(&state, &rule->src);
-        keys[i].dst = in_addr(&state, &rule->dst);
-        keys[i].src_port = in_ports(&state, &rule->src_port);
-        keys[i].dst_port = in_ports(&state, &rule->dst_port);
-        keys[i].proto = rule->proto_mask != 0 ? rule->proto : protos[below(&state, 4)];
+        keys[i] = (struct hg_acl_key4){.src = number_of(key.src),
+                                       .dst = number_of(key.dst),
+                                       .src_port = key.src_port,
+                                       .dst_port = key.dst_port,
+                                       .proto = key.proto};
     }
+}
+
+void trace_make6(struct hg_acl_key6 *keys, unsigned n, const struct hg_acl_rule *rules,
+                 unsigned rules_n, uint64_t seed)
+{
+    uint64_t state = mix(seed + 12345);
+
+    for (unsigned i = 0; i < n; i++)
+        keys[i] = make_key(&state, rules, rules_n, 16);
 }

@@ -9,7 +9,7 @@
  *   ipc   chains of a packet filter: between the two, long prefixes
  *
  * Not ClassBench's own seeds, which are statistics of private filter sets: the shapes, with our
- * numbers. As there, prefixes nest and share networks, and a trace is made of the rules: each
+ * numbers. For IPv6 the same shapes, prefixes as long as sites, subnets and hosts are there. As there, prefixes nest and share networks, and a trace is made of the rules: each
  * packet lies in a random place inside a random rule. The same arguments give the same set on every
  * machine.
  */
@@ -22,12 +22,15 @@ enum rule_kind { KIND_ACL, KIND_FW, KIND_IPC, KINDS_N };
 
 extern const char *const rule_kind_name[KINDS_N];
 
-/* Fills n distinct rules of the kind for IPv4, the first one the best; the last matches everything.
- * data is the number of the rule, from 1. */
-void rules_make(struct hg_acl_rule *rules, unsigned n, enum rule_kind kind, uint64_t seed);
+/* Fills n distinct rules of the kind, the first one the best; the last matches everything. data is
+ * the number of the rule, from 1. The family is IPv4 or IPv6. */
+void rules_make(struct hg_acl_rule *rules, unsigned n, enum rule_kind kind,
+                enum hg_acl_family family, uint64_t seed);
 
-/* Fills packets that the rules were made for. */
-void trace_make(struct hg_acl_key4 *keys, unsigned n, const struct hg_acl_rule *rules,
-                unsigned rules_n, uint64_t seed);
+/* Fills packets that the rules were made for, as the family has them. */
+void trace_make4(struct hg_acl_key4 *keys, unsigned n, const struct hg_acl_rule *rules,
+                 unsigned rules_n, uint64_t seed);
+void trace_make6(struct hg_acl_key6 *keys, unsigned n, const struct hg_acl_rule *rules,
+                 unsigned rules_n, uint64_t seed);
 
 #endif

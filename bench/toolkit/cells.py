@@ -12,6 +12,8 @@
                            with and without data: its cells have that as prefix, `locks_`, and suffix `_data`; all of
                            them stand beside our one table. `ext_`: as many keys as there is room for, in a table
                            with extendable buckets there and an ordinary one here.
+    aclFAMILY_KIND_RULES   FAMILY: 4, 6. KIND: acl, fw, ipc (acl_rules.h). Cycles for each key, bursts of 32;
+                           of dpdk-test-acl, which has a run for each cell, on sets and keys that our program writes
 
 Less is better in all of them.
 """
@@ -24,7 +26,7 @@ NUMBER = r"([\d.]+(?:e[+-]?\d+)?)"
 def target(cell):
     """What share of DPDK's cycles a cell may take: less in those that packets use."""
     packets = (re.match(r"ring_.*(burst|bulk)_32$", cell) or re.match(r"pool_(own)?cache_", cell)
-               or re.search(r"_bulk(_data)?$", cell))
+               or re.search(r"_bulk(_data)?$", cell) or cell.startswith("acl"))
     return 0.8 if packets else 1.0
 
 
@@ -89,6 +91,12 @@ def hash_(lines, _):
                 yield f"{prefix}hash_{place}_{hashed}_{match[1]}_{op}{data}", float(cycles)
 
 
+def acl(lines):
+    """Cycles per key of one run of dpdk-test-acl; None if it has not built the set."""
+    found = re.findall(rf"{NUMBER} cycles/pkt", "\n".join(lines))
+    return float(found[-1]) if found else None
+
+
 def of_ours(lines):
     """The cells that one of our programs prints: a name, a tab, cycles; comments begin with #."""
     for line in lines:
@@ -109,3 +117,7 @@ TESTS = {
     "lpm": ("lpm_perf_autotest", lpm, 1),
     "hash": ("hash_perf_autotest", hash_, 1),
 }
+
+# The cells of our program acl that dpdk-test-acl has too.
+ACL = [f"acl{family}_{kind}_{rules}" for family in (4, 6) for kind in ("acl", "fw", "ipc")
+       for rules in (10, 100, 1000, 10000)]

@@ -166,7 +166,7 @@ static void measure_delete(struct hg_hash *hash, const struct run *run)
 static void measure(const char *place, unsigned key_bytes, uint32_t max, uint32_t n,
                     bool primary_only)
 {
-    struct hg_hash_options options = {.key_bytes = key_bytes, .max = max};
+    struct hg_hash_options options = {.key_bytes = key_bytes, .keys_max = max};
     struct hg_arena *arena = setup_arena(hg_hash_bytes(&options));
     struct hg_hash *hash;
     struct hg_err err;

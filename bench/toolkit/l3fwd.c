@@ -49,7 +49,7 @@ static void make_routes(struct hg_lpm4 *lpm)
     for (unsigned i = 0; i < ADJACENCIES_N; i++)
         adjacency[i] =
             (struct hg_adjacency){.link = {2, 0, 0, 0, 1, (uint8_t)i, 2, 0, 0, 0, 0, 1}, .out = 1};
-    printf("# %" PRIu32 " routes\n", hg_lpm4_info(lpm).rule_n);
+    printf("# %" PRIu32 " routes\n", hg_lpm4_info(lpm).routes_n);
 }
 
 /* Cycles for each nanosecond. */
@@ -131,7 +131,7 @@ static void measure_misses(const struct setup *setup)
 int main(int argc, char **argv)
 {
     struct setup setup = setup_begin(argc, argv);
-    struct hg_lpm4_options options = {.rules_max = ROUTES_MAX};
+    struct hg_lpm4_options options = {.routes_max = ROUTES_MAX};
     struct hg_arena *arena = setup_arena(hg_lpm4_bytes(&options));
     struct hg_route4 router = {.adjacency = adjacency, .adjacency_n = ADJACENCIES_N};
     struct hg_lpm4 *lpm;

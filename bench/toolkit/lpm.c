@@ -21,7 +21,7 @@ enum {
     BATCH_N = 1 << 12,
     BULK_N = 32,
     FOUR_N = 4,
-    RULES_MAX = 2000000,
+    TABLE_ROUTES_MAX = 2000000,
     GROUPS_MAX = 2048, /* as there: most routes longer than 24 bits find no room */
     UPDATE_ROUNDS_N = 10,
     READER_N = 1024, /* look-ups between two quiescent states */
@@ -153,7 +153,7 @@ static void *look_up_all_the_time(void *ctx)
  * reads. */
 static void measure_updates(const struct setup *setup)
 {
-    struct hg_lpm4_options options = {.rules_max = ROUTES_MAX};
+    struct hg_lpm4_options options = {.routes_max = ROUTES_MAX};
     struct hg_arena *arena = setup_arena(hg_lpm4_bytes(&options));
     struct reader reader = {.cpu = setup->cpu[1]};
     unsigned rounds_n = setup->quick ? 1 : UPDATE_ROUNDS_N;
@@ -188,7 +188,7 @@ static void measure_updates(const struct setup *setup)
 int main(int argc, char **argv)
 {
     struct setup setup = setup_begin(argc, argv);
-    struct hg_lpm4_options options = {.rules_max = RULES_MAX, .groups_max = GROUPS_MAX};
+    struct hg_lpm4_options options = {.routes_max = TABLE_ROUTES_MAX, .groups_max = GROUPS_MAX};
     struct hg_arena *arena = setup_arena(hg_lpm4_bytes(&options));
     unsigned rounds_n = setup.quick ? QUICK_ROUNDS_N : ROUNDS_N;
     struct hg_lpm4 *lpm;
@@ -197,7 +197,7 @@ int main(int argc, char **argv)
     route_n = routes_make(route);
     setup_check(hg_lpm4_new(&lpm, arena, &options, &err), &err);
     measure_add(lpm);
-    printf("# %u routes, %u unique and with room\n", route_n, hg_lpm4_info(lpm).rule_n);
+    printf("# %u routes, %u unique and with room\n", route_n, hg_lpm4_info(lpm).routes_n);
     count_lines(lpm);
     measure_lookup("lpm_lookup", lpm, rounds_n, one_by_one);
     measure_lookup("lpm_lookup_bulk", lpm, rounds_n, bulks_of_32);

@@ -19,7 +19,7 @@ enum {
     NEXT_HOP = 0xaa,
 };
 
-static struct hg_lpm6_rule route[MANY_N];
+static struct hg_lpm6_route route[MANY_N];
 static uint8_t address[ADDRESS_N][16];
 static uint16_t next_hop[ADDRESS_N];
 static volatile unsigned missed;
@@ -114,7 +114,7 @@ static void measure_lookups(const char *kind, const struct hg_lpm6 *lpm, unsigne
 
 static void measure(const char *kind, unsigned route_n, unsigned rounds_n)
 {
-    struct hg_lpm6_options options = {.rules_max = route_n, .nodes_max = 2 * route_n};
+    struct hg_lpm6_options options = {.routes_max = route_n, .nodes_max = 2 * route_n};
     struct hg_arena *arena;
     struct hg_lpm6 *lpm;
     struct hg_err err;
@@ -123,7 +123,7 @@ static void measure(const char *kind, unsigned route_n, unsigned rounds_n)
     arena = setup_arena(hg_lpm6_bytes(&options));
     setup_check(hg_lpm6_new(&lpm, arena, &options, &err), &err);
     for (unsigned i = 0; i < ADDRESS_N; i++) {
-        const struct hg_lpm6_rule *below = &route[route_random() % route_n];
+        const struct hg_lpm6_route *below = &route[route_random() % route_n];
         uint8_t rest[16];
 
         fill(rest);
@@ -134,8 +134,8 @@ static void measure(const char *kind, unsigned route_n, unsigned rounds_n)
     for (unsigned i = 0; i < route_n; i++)
         setup_check(hg_lpm6_add(lpm, route[i].prefix, route[i].depth, NEXT_HOP, &err), &err);
     cell(kind, "add", hg_cycles() - start, route_n);
-    printf("# %u routes, %u different, %u nodes\n", route_n, hg_lpm6_info(lpm).rule_n,
-           hg_lpm6_info(lpm).node_n);
+    printf("# %u routes, %u different, %u nodes\n", route_n, hg_lpm6_info(lpm).routes_n,
+           hg_lpm6_info(lpm).nodes_n);
     measure_lookups(kind, lpm, rounds_n);
     start = hg_cycles();
     for (unsigned i = 0; i < route_n; i++)

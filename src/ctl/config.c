@@ -12,6 +12,7 @@
 #include "base/quote.h"
 #include "ctl/config_yaml.h"
 #include "ctl/cpus.h"
+#include "mem/node.h"
 
 static const struct hg_bridge_options bridge_defaults = {
     .fdb_age_s = 300,
@@ -173,9 +174,29 @@ static int read_pages(struct hg_yaml *yaml, const yaml_node_t *node, void *into)
     return 0;
 }
 
+static int read_node(struct hg_yaml *yaml, const yaml_node_t *node, void *into)
+{
+    struct hg_config *config = into;
+    const char *text = hg_yaml_scalar(yaml, node, "the number of a NUMA node");
+    char online[64];
+    uint64_t number;
+
+    if (!text) {
+        return -EINVAL;
+    }
+    config->on_node = hg_parse_uint(text, 0, HG_NODES_MAX - 1, &number) == 0;
+    config->node = config->on_node ? (unsigned)number : HG_NODES_MAX;
+    if (!hg_node_is_online(config->node, online, sizeof(online))) {
+        return hg_yaml_refuse(
+            yaml, node, "found %s; expected the number of a NUMA node that this machine has: %s",
+            hg_quote(text).text, online);
+    }
+    return 0;
+}
+
 static int read_memory(struct hg_yaml *yaml, const yaml_node_t *node, void *into)
 {
-    static const struct hg_yaml_key keys[] = {{"pages", read_pages}};
+    static const struct hg_yaml_key keys[] = {{"pages", read_pages}, {"node", read_node}};
 
     return hg_yaml_map(yaml, node, "memory", keys, HG_ARRAY_N(keys), into);
 }

@@ -36,6 +36,8 @@ struct hg_config {
     unsigned cpu_n;
     bool sleep;          /* workers.idle: adaptive */
     enum hg_pages pages; /* memory.pages */
+    bool on_node;        /* memory.node is given: this one */
+    unsigned node;
     struct hg_config_bridge bridge[HG_CONFIG_BRIDGES_MAX];
     unsigned bridge_n;
     struct hg_spec *port;

@@ -272,10 +272,21 @@ static json_t *worker_stats(const struct hg_switch *sw, unsigned index)
         number(count(&stats->turns)), "queues", (int)hg_switch_worker_queues(sw, index));
 }
 
-json_t *hg_report_stats(const struct hg_switch *sw, const struct hg_config *config)
+/* As configured. */
+static json_t *memory_stats(const struct hg_config *config)
 {
     static const char *const pages[] = {
         [HG_PAGES_AUTO] = "auto", [HG_PAGES_1G] = "1G", [HG_PAGES_2M] = "2M", [HG_PAGES_4K] = "4K"};
+    json_t *memory = json_pack("{s:s}", "pages", pages[config->pages]);
+
+    if (config->on_node) {
+        json_object_set_new(memory, "node", json_integer(config->node));
+    }
+    return memory;
+}
+
+json_t *hg_report_stats(const struct hg_switch *sw, const struct hg_config *config)
+{
     json_t *ports = json_object();
     json_t *workers = json_array();
     const struct hg_switch_port *entry;
@@ -286,8 +297,8 @@ json_t *hg_report_stats(const struct hg_switch *sw, const struct hg_config *conf
     for (unsigned i = 0; hg_switch_worker(sw, i); i++) {
         json_array_append_new(workers, worker_stats(sw, i));
     }
-    return json_pack("{s:o, s:o, s:{s:s}}", "ports", ports, "workers", workers, "memory", "pages",
-                     pages[config->pages]);
+    return json_pack("{s:o, s:o, s:o}", "ports", ports, "workers", workers, "memory",
+                     memory_stats(config));
 }
 
 json_t *hg_report_drops(const struct hg_switch *sw)

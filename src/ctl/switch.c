@@ -193,8 +193,12 @@ int hg_switch_new(struct hg_switch **into, struct event_base *loop, const struct
         return hg_err_set(err, ENOMEM, "out of memory");
     }
     sw->loop = loop;
-    sw->host = (struct hg_port_host){
-        .loop = loop, .queues_changed = queues_changed, .ctx = sw, .pages = config->pages};
+    sw->host = (struct hg_port_host){.loop = loop,
+                                     .queues_changed = queues_changed,
+                                     .ctx = sw,
+                                     .pages = config->pages,
+                                     .on_node = config->on_node,
+                                     .node = config->node};
     sw->tick = event_new(loop, -1, EV_PERSIST, tick, sw);
     if (!sw->tick || event_add(sw->tick, &period) < 0) {
         rc = hg_err_set(err, ENOMEM, "out of memory");

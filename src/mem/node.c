@@ -10,8 +10,7 @@
 
 enum { BITS = 8 * sizeof(unsigned long) };
 
-/* The nodes that are online, as the kernel lists them ("0-1,4"); "0" where it knows nothing of
- * nodes. */
+/* "0" where the kernel knows nothing of nodes. */
 static void read_online(char *list, size_t n)
 {
     FILE *file = fopen("/sys/devices/system/node/online", "re");
@@ -39,6 +38,12 @@ static bool is_listed(const char *list, unsigned node)
     return false;
 }
 
+bool hg_node_is_online(unsigned node, char *online, size_t n)
+{
+    read_online(online, n);
+    return node < HG_NODES_MAX && is_listed(online, node);
+}
+
 static int say_not_permitted(int code, unsigned node, struct hg_err *err)
 {
     return hg_err_set(err, code == ENOSYS ? EPERM : code,
@@ -53,8 +58,7 @@ int hg_node_enter(struct hg_node_policy *before, unsigned node, struct hg_err *e
     char online[64];
 
     before->changed = false;
-    read_online(online, sizeof(online));
-    if (node >= HG_NODES_MAX || !is_listed(online, node))
+    if (!hg_node_is_online(node, online, sizeof(online)))
         return hg_err_set(err, ENODEV, "NUMA node %u is not there; this machine has: %s", node,
                           online);
     if (strcmp(online, "0") == 0)

@@ -99,7 +99,10 @@ struct hg_port_host {
      * longer poll a stopped one. */
     void (*queues_changed)(struct hg_port *port, void *ctx);
     void *ctx;
-    enum hg_pages pages; /* for memory that a driver takes for itself */
+    /* For memory that a driver takes for itself, as in struct hg_arena_options. */
+    enum hg_pages pages;
+    bool on_node;
+    unsigned node;
 };
 
 /* What a peer negotiated and where a session stands, for `port show`. */

@@ -216,7 +216,7 @@ static void merge_all(struct compilation *c)
 {
     while (merge_smallest(c, true, ACL_CELLS_PART_MAX))
         ;
-    while (merge_smallest(c, false, ACL_CELLS_MAX))
+    while (merge_smallest(c, false, c->open_n > 2 ? ACL_CELLS_MAX : ACL_CELLS_LAST_MAX))
         ;
 }
 

@@ -47,8 +47,10 @@ enum {
     ACL_LINE_BITS = 512,
     ACL_LINE_WORDS = ACL_LINE_BITS / 64,
     ACL_LINES_MAX = HG_ACL_RULES_MAX / ACL_LINE_BITS,
-    ACL_CELLS_MAX = 1 << 18,      /* of a merge across parts of the key, */
-    ACL_CELLS_PART_MAX = 1 << 21, /* and within one: halves of an address, or all else */
+    ACL_CELLS_PART_MAX = 1 << 21, /* of a merge within a part of the key: halves of an address, or
+                                     all else; */
+    ACL_CELLS_MAX = 1 << 17,      /* across parts, */
+    ACL_CELLS_LAST_MAX = 1 << 20, /* and across parts if it gives the answer: no rows then */
     ACL_BURST = 32,
     ACL_TABLE_PAD = 4,
 };

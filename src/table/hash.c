@@ -9,9 +9,9 @@
 
 /* Slots beyond the keys asked for: a sixteenth, and two buckets, since in a small table chance is
  * less even. */
-static uint32_t buckets_for(uint32_t max)
+static uint32_t buckets_for(uint32_t keys_max)
 {
-    uint64_t slots = (uint64_t)max + max / 16 + 2 * HG_HASH_WAYS;
+    uint64_t slots = (uint64_t)keys_max + keys_max / 16 + 2 * HG_HASH_WAYS;
     uint64_t buckets = (slots + HG_HASH_WAYS - 1) / HG_HASH_WAYS;
 
     return (uint32_t)hg_round_up(buckets, 2);
@@ -19,8 +19,8 @@ static uint32_t buckets_for(uint32_t max)
 
 static bool are_valid(const struct hg_hash_options *options)
 {
-    return options->max >= 1 && options->max <= HG_HASH_MAX && options->key_bytes >= 1 &&
-           options->key_bytes <= HG_HASH_KEY_BYTES_MAX;
+    return options->keys_max >= 1 && options->keys_max <= HG_HASH_KEYS_MAX &&
+           options->key_bytes >= 1 && options->key_bytes <= HG_HASH_KEY_BYTES_MAX;
 }
 
 static uint64_t buckets_bytes(uint32_t buckets_n)
@@ -55,7 +55,7 @@ uint64_t hg_hash_bytes(const struct hg_hash_options *options)
 
     if (!are_valid(options))
         return 0;
-    return padding + table_bytes(buckets_for(options->max), options->key_bytes);
+    return padding + table_bytes(buckets_for(options->keys_max), options->key_bytes);
 }
 
 /* Fills the secrets: random ones, or those that a seed stands for (splitmix64's sequence). */
@@ -78,8 +78,8 @@ static int say_no_room(const struct hg_arena *arena, const char *name,
     return hg_err_set(
         err, ENOMEM,
         "hash table '%s': %u keys of %u bytes take %llu bytes, arena '%s' has %llu left", name,
-        options->max, options->key_bytes, (unsigned long long)hg_hash_bytes(options), info.name,
-        (unsigned long long)(info.bytes - info.used_bytes));
+        options->keys_max, options->key_bytes, (unsigned long long)hg_hash_bytes(options),
+        info.name, (unsigned long long)(info.bytes - info.used_bytes));
 }
 
 int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena,
@@ -94,8 +94,8 @@ int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena,
         return hg_err_set(
             err, EINVAL,
             "hash table '%s': %u keys of %u bytes; expected 1 to %u keys of 1 to %d bytes", name,
-            options->max, options->key_bytes, HG_HASH_MAX, HG_HASH_KEY_BYTES_MAX);
-    buckets_n = buckets_for(options->max);
+            options->keys_max, options->key_bytes, HG_HASH_KEYS_MAX, HG_HASH_KEY_BYTES_MAX);
+    buckets_n = buckets_for(options->keys_max);
     memory =
         hg_arena_take(arena, name, table_bytes(buckets_n, options->key_bytes), HG_CACHE_LINE_BYTES);
     if (memory == NULL)
@@ -110,7 +110,7 @@ int hg_hash_new(struct hg_hash **hash, struct hg_arena *arena,
     made->kind = (int8_t)hg_hash_kind(options->key_bytes);
     made->key_bytes = (uint8_t)options->key_bytes;
     made->one_thread = options->one_thread;
-    made->max = options->max;
+    made->keys_max = options->keys_max;
     if (draw_secrets(made, options->seed) != 0)
         return hg_err_set(err, EIO, "hash table '%s': the kernel gave no random numbers", name);
     *hash = made;
@@ -168,10 +168,10 @@ struct hg_hash_info hg_hash_info(const struct hg_hash *hash)
 {
     struct hg_hash_info info = {
         .key_bytes = hash->key_bytes,
-        .max = hash->max,
+        .keys_max = hash->keys_max,
         .slots_n = (uint64_t)hash->bucket_n * HG_HASH_WAYS,
-        .n = hg_hash_n(hash),
-        .retired = hash->retired_n,
+        .keys_n = hg_hash_n(hash),
+        .retired_n = hash->retired_n,
         .bytes = table_bytes(hash->bucket_n, hash->key_bytes),
     };
 

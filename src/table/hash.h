@@ -31,11 +31,11 @@ struct hg_arena;
 struct hg_hash;
 
 enum { HG_HASH_KEY_BYTES_MAX = 64 };
-#define HG_HASH_MAX (UINT32_C(1) << 30) /* keys in a table */
+#define HG_HASH_KEYS_MAX (UINT32_C(1) << 30) /* keys in a table */
 
 struct hg_hash_options {
     const char *name;   /* for the arena's account; NULL: "hash" */
-    uint32_t max;       /* keys, at least 1 */
+    uint32_t keys_max;  /* at least 1 */
     uint32_t key_bytes; /* 1 to HG_HASH_KEY_BYTES_MAX */
     /* 0: secret and random, for keys that a peer may choose; else as given, for tests */
     uint64_t seed;
@@ -44,7 +44,7 @@ struct hg_hash_options {
 };
 
 /**
- * Makes an empty table with room for `max` keys.
+ * Makes an empty table with room for `keys_max` keys.
  *
  * @param arena  where all its memory is taken, hg_hash_bytes() of it; nothing is given back
  * @return       0, or a negative errno with *err: -EINVAL for options out of range, -ENOMEM when
@@ -137,11 +137,11 @@ uint32_t hg_hash_n(const struct hg_hash *hash);
 
 struct hg_hash_info {
     uint32_t key_bytes;
-    uint32_t max;     /* as asked for */
-    uint64_t slots_n; /* that there are */
-    uint32_t n;       /* keys */
-    uint32_t retired; /* slots that wait for a grace period */
-    uint64_t bytes;   /* of memory */
+    uint32_t keys_max; /* as asked for */
+    uint64_t slots_n;  /* that there are */
+    uint32_t keys_n;
+    uint32_t retired_n; /* slots that wait for a grace period */
+    uint64_t bytes;     /* of memory */
 };
 
 /** Control, as the writer. */

@@ -27,7 +27,7 @@ struct hg_hash {
     uint8_t key_bytes;
     bool one_thread;
     uint64_t secret[HG_HASH_SECRET_N];
-    uint32_t max;
+    uint32_t keys_max;
 
     /* The writer's. */
     alignas(HG_CACHE_LINE_BYTES) _Atomic uint32_t n;

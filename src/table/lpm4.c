@@ -6,7 +6,7 @@
  * depth of the route that it stems from. A route is added by storing to the entries below its
  * prefix that stem from a route not longer than it, and removed by storing the next shorter route
  * to those that stem from exactly its depth: there can be only one such route above an entry. That
- * one is found among the rules.
+ * one is found among the routes.
  *
  * Readers see single stores of 16 bits, so each address goes from one route to the other at once. A
  * group is filled before its number is stored with release. When its last route longer than 24 bits
@@ -23,14 +23,14 @@
 #include "base/bits.h"
 #include "mem/arena.h"
 #include "sync/qsbr.h"
-#include "table/lpm4_rules.h"
+#include "table/lpm4_routes.h"
 
 enum {
     FIRST_BITS = 24,
     FIRST_N = 1 << FIRST_BITS,
     GROUP_N = 256,                 /* entries of a group */
     GROUP_BASE = HG_LPM4_NONE + 1, /* the entry that names group 0 */
-    RULES_DEFAULT = 1 << 20,
+    ROUTES_DEFAULT = 1 << 20,
     BULK_N = 32, /* more than a core has misses under way at a time */
 
     /* Depths of entries are stored plus one. */
@@ -42,13 +42,13 @@ struct table {
     struct hg_lpm4 seen;
     uint8_t *first_depth;
     uint8_t *group_depth;
-    uint16_t *group_rule_n; /* routes longer than 24 bits */
+    uint16_t *group_route_n; /* routes longer than 24 bits */
     uint32_t group_max;
     /* group_max numbers: free groups from the start, those that wait from the end */
     uint16_t *idle;
     uint32_t free_n;
     uint32_t wait_n;
-    struct hg_lpm4_rules rules;
+    struct hg_lpm4_routes routes;
 };
 
 /* What becomes of entries: those whose depth is from `lowest` to `highest` get another. Depths plus
@@ -76,15 +76,15 @@ static struct hg_lpm4_options with_defaults(const struct hg_lpm4_options *option
 
     if (options != NULL)
         all = *options;
-    if (all.rules_max == 0)
-        all.rules_max = RULES_DEFAULT;
+    if (all.routes_max == 0)
+        all.routes_max = ROUTES_DEFAULT;
     if (all.groups_max == 0)
         all.groups_max = HG_LPM4_GROUPS_MAX;
     return all;
 }
 
 /* The parts of a table, in the order in which they lie in its one allocation. */
-enum part { HEAD, FIRST, GROUPS, FIRST_DEPTH, GROUP_DEPTH, GROUP_RULES, IDLE, RULES, PARTS_N };
+enum part { HEAD, FIRST, GROUPS, FIRST_DEPTH, GROUP_DEPTH, GROUP_ROUTES, IDLE, ROUTES, PARTS_N };
 
 /* Where each part starts, and at [PARTS_N] the end. */
 static void lay_out(uint64_t at[PARTS_N + 1], const struct hg_lpm4_options *options)
@@ -96,9 +96,9 @@ static void lay_out(uint64_t at[PARTS_N + 1], const struct hg_lpm4_options *opti
         [GROUPS] = groups * GROUP_N * sizeof(uint16_t),
         [FIRST_DEPTH] = FIRST_N,
         [GROUP_DEPTH] = groups * GROUP_N,
-        [GROUP_RULES] = groups * sizeof(uint16_t),
+        [GROUP_ROUTES] = groups * sizeof(uint16_t),
         [IDLE] = groups * sizeof(uint16_t),
-        [RULES] = hg_lpm4_rules_slots(options->rules_max) * sizeof(uint64_t),
+        [ROUTES] = hg_lpm4_routes_slots(options->routes_max) * sizeof(uint64_t),
     };
 
     at[0] = 0;
@@ -135,10 +135,10 @@ static void empty(struct table *table)
 
 static int check_options(const struct hg_lpm4_options *options, struct hg_err *err)
 {
-    if (options->rules_max > HG_LPM4_RULES_MAX)
+    if (options->routes_max > HG_LPM4_ROUTES_MAX)
         return hg_err_set(err, EINVAL,
                           "a routing table of %" PRIu32 " IPv4 routes; expected at most %d",
-                          options->rules_max, HG_LPM4_RULES_MAX);
+                          options->routes_max, HG_LPM4_ROUTES_MAX);
     if (options->groups_max > HG_LPM4_GROUPS_MAX)
         return hg_err_set(err, EINVAL,
                           "a routing table with %" PRIu32 " groups for routes longer than 24 bits; "
@@ -164,16 +164,16 @@ int hg_lpm4_new(struct hg_lpm4 **lpm, struct hg_arena *arena, const struct hg_lp
         return hg_err_set(err, ENOMEM,
                           "a routing table of %" PRIu32 " IPv4 routes needs %" PRIu64
                           " bytes, the arena '%s' has less",
-                          all.rules_max, at[PARTS_N], hg_arena_info(arena).name);
+                          all.routes_max, at[PARTS_N], hg_arena_info(arena).name);
     table = (void *)(memory + at[HEAD]);
     table->seen.first = (void *)(memory + at[FIRST]);
     table->seen.group = (void *)(memory + at[GROUPS]);
     table->first_depth = memory + at[FIRST_DEPTH];
     table->group_depth = memory + at[GROUP_DEPTH];
-    table->group_rule_n = (void *)(memory + at[GROUP_RULES]);
+    table->group_route_n = (void *)(memory + at[GROUP_ROUTES]);
     table->idle = (void *)(memory + at[IDLE]);
     table->group_max = all.groups_max;
-    hg_lpm4_rules_init(&table->rules, (void *)(memory + at[RULES]), all.rules_max);
+    hg_lpm4_routes_init(&table->routes, (void *)(memory + at[ROUTES]), all.routes_max);
     for (table->free_n = 0; table->free_n < table->group_max; table->free_n++)
         table->idle[table->free_n] = (uint16_t)(table->group_max - 1 - table->free_n);
     empty(table);
@@ -253,7 +253,7 @@ static int open_group(struct table *table, uint32_t first)
     memset(&table->group_depth[group * GROUP_N], table->first_depth[first], GROUP_N);
     for (unsigned i = 0; i < GROUP_N; i++)
         store(&table->seen.group[group * GROUP_N + (int)i], entry);
-    table->group_rule_n[group] = 0;
+    table->group_route_n[group] = 0;
     table->first_depth[first] = DEPTH_GROUP;
     /* Pairs with the acquire in hg_lpm4_lookup_group(). */
     atomic_store_explicit(&table->seen.first[first], (uint16_t)(GROUP_BASE + group),
@@ -291,24 +291,24 @@ int hg_lpm4_add(struct hg_lpm4 *lpm, uint32_t prefix, unsigned depth, uint16_t n
 {
     struct table *table = table_of(lpm);
     int rc = check_route(prefix, depth, next_hop, err);
-    uint64_t *rule;
+    uint64_t *route;
 
     if (rc < 0)
         return rc;
-    rule = hg_lpm4_rules_find(&table->rules, prefix, depth);
-    if (rule != NULL) {
-        *rule = (*rule & ~UINT64_C(0xffff)) | next_hop;
+    route = hg_lpm4_routes_find(&table->routes, prefix, depth);
+    if (route != NULL) {
+        *route = (*route & ~UINT64_C(0xffff)) | next_hop;
     } else {
-        if (table->rules.n == table->rules.max)
+        if (table->routes.n == table->routes.max)
             return hg_err_set(err, ENOSPC, "the routing table is full: it has %" PRIu32 " routes",
-                              table->rules.n);
+                              table->routes.n);
         if (depth > FIRST_BITS && open_group(table, prefix >> 8) < 0)
             return hg_err_set(err, ENOSPC,
                               "all %" PRIu32 " groups for routes longer than 24 bits are in use",
                               table->group_max);
         if (depth > FIRST_BITS)
-            table->group_rule_n[group_of(table, prefix >> 8)]++;
-        hg_lpm4_rules_insert(&table->rules, prefix, depth, next_hop);
+            table->group_route_n[group_of(table, prefix >> 8)]++;
+        hg_lpm4_routes_insert(&table->routes, prefix, depth, next_hop);
     }
     apply(table, prefix, depth,
           (struct change){DEPTH_NONE, (uint8_t)(depth + 1), (uint8_t)(depth + 1), next_hop});
@@ -318,22 +318,22 @@ int hg_lpm4_add(struct hg_lpm4 *lpm, uint32_t prefix, unsigned depth, uint16_t n
 int hg_lpm4_delete(struct hg_lpm4 *lpm, uint32_t prefix, unsigned depth)
 {
     struct table *table = table_of(lpm);
-    uint64_t *rule = NULL;
+    uint64_t *route = NULL;
     const uint64_t *cover;
     struct change change = {(uint8_t)(depth + 1), (uint8_t)(depth + 1), DEPTH_NONE, HG_LPM4_NONE};
 
     if (depth <= HG_LPM4_DEPTH_MAX)
-        rule = hg_lpm4_rules_find(&table->rules, prefix, depth);
-    if (rule == NULL)
+        route = hg_lpm4_routes_find(&table->routes, prefix, depth);
+    if (route == NULL)
         return -ENOENT;
-    hg_lpm4_rules_remove(&table->rules, rule);
-    cover = hg_lpm4_rules_cover(&table->rules, prefix, depth);
+    hg_lpm4_routes_remove(&table->routes, route);
+    cover = hg_lpm4_routes_cover(&table->routes, prefix, depth);
     if (cover != NULL) {
-        change.depth = (uint8_t)(hg_lpm4_rule_of(*cover).depth + 1);
-        change.entry = hg_lpm4_rule_of(*cover).next_hop;
+        change.depth = (uint8_t)(hg_lpm4_route_of(*cover).depth + 1);
+        change.entry = hg_lpm4_route_of(*cover).next_hop;
     }
     apply(table, prefix, depth, change);
-    if (depth > FIRST_BITS && --table->group_rule_n[group_of(table, prefix >> 8)] == 0)
+    if (depth > FIRST_BITS && --table->group_route_n[group_of(table, prefix >> 8)] == 0)
         close_group(table, prefix >> 8);
     return 0;
 }
@@ -346,28 +346,28 @@ void hg_lpm4_clear(struct hg_lpm4 *lpm)
         if (table->first_depth[i] == DEPTH_GROUP)
             give_group(table, group_of(table, i));
     empty(table);
-    hg_lpm4_rules_clear(&table->rules);
+    hg_lpm4_routes_clear(&table->routes);
 }
 
 uint16_t hg_lpm4_get(const struct hg_lpm4 *lpm, uint32_t prefix, unsigned depth)
 {
     const struct table *table = const_table_of(lpm);
-    const uint64_t *rule = NULL;
+    const uint64_t *route = NULL;
 
     if (depth <= HG_LPM4_DEPTH_MAX)
-        rule = hg_lpm4_rules_find(&table->rules, prefix, depth);
-    return rule != NULL ? hg_lpm4_rule_of(*rule).next_hop : (uint16_t)HG_LPM4_NONE;
+        route = hg_lpm4_routes_find(&table->routes, prefix, depth);
+    return route != NULL ? hg_lpm4_route_of(*route).next_hop : (uint16_t)HG_LPM4_NONE;
 }
 
-void hg_lpm4_each(const struct hg_lpm4 *lpm, bool (*each)(const struct hg_lpm4_rule *, void *),
+void hg_lpm4_each(const struct hg_lpm4 *lpm, bool (*each)(const struct hg_lpm4_route *, void *),
                   void *ctx)
 {
-    const struct hg_lpm4_rules *rules = &const_table_of(lpm)->rules;
+    const struct hg_lpm4_routes *routes = &const_table_of(lpm)->routes;
 
-    for (uint64_t i = 0; i <= rules->mask; i++) {
-        struct hg_lpm4_rule rule = hg_lpm4_rule_of(rules->slot[i]);
+    for (uint64_t i = 0; i <= routes->mask; i++) {
+        struct hg_lpm4_route route = hg_lpm4_route_of(routes->slot[i]);
 
-        if (rules->slot[i] != 0 && !each(&rule, ctx))
+        if (routes->slot[i] != 0 && !each(&route, ctx))
             return;
     }
 }
@@ -377,8 +377,8 @@ struct hg_lpm4_info hg_lpm4_info(const struct hg_lpm4 *lpm)
     const struct table *table = const_table_of(lpm);
 
     return (struct hg_lpm4_info){
-        .rule_n = table->rules.n,
-        .group_n = table->group_max - table->free_n - table->wait_n,
+        .routes_n = table->routes.n,
+        .groups_n = table->group_max - table->free_n - table->wait_n,
     };
 }
 

@@ -33,7 +33,7 @@ enum {
     HG_LPM4_NEXT_HOP_MAX = 0x3ffe, /* next hops are numbers from 0 to this */
     HG_LPM4_NONE = 0x3fff,         /* what a look-up says where no route matches */
     HG_LPM4_GROUPS_MAX = 0xc000,   /* the other numbers of 16 bits */
-    HG_LPM4_RULES_MAX = 1 << 27,
+    HG_LPM4_ROUTES_MAX = 1 << 27,
 };
 
 struct hg_arena;
@@ -41,7 +41,7 @@ struct hg_arena;
 HG_API_BEGIN
 
 struct hg_lpm4_options {
-    uint32_t rules_max; /* routes; 0: 1,048,576 */
+    uint32_t routes_max; /* 0: 1,048,576 */
     /* /24s that have routes longer than 24 bits; 0: as many as there can be, 49,152 */
     uint32_t groups_max;
 };
@@ -52,7 +52,7 @@ struct hg_lpm4 {
     _Atomic(uint16_t) *group; /* of 256 entries each */
 };
 
-/* Bytes that hg_lpm4_new() takes of an arena: 48 MiB, 16 to 43 for each rule, and 768 for each
+/* Bytes that hg_lpm4_new() takes of an arena: 48 MiB, 16 to 43 for each route, and 768 for each
  * group. Any thread. */
 uint64_t hg_lpm4_bytes(const struct hg_lpm4_options *options);
 
@@ -67,7 +67,7 @@ int hg_lpm4_new(struct hg_lpm4 **lpm, struct hg_arena *arena, const struct hg_lp
 /*
  * Adds the route prefix/depth, or gives it another next hop. Returns 0 or a negative errno with
  * *err, and then nothing has changed: -EINVAL for a depth above 32, a prefix with bits behind its
- * depth, or a next hop above HG_LPM4_NEXT_HOP_MAX; -ENOSPC when there are rules_max routes, or
+ * depth, or a next hop above HG_LPM4_NEXT_HOP_MAX; -ENOSPC when there are routes_max routes, or
  * groups_max groups, already. Control; may wait for a grace period, when only groups given up
  * lately are left.
  */
@@ -85,7 +85,7 @@ void hg_lpm4_clear(struct hg_lpm4 *lpm);
  * Control. */
 uint16_t hg_lpm4_get(const struct hg_lpm4 *lpm, uint32_t prefix, unsigned depth);
 
-struct hg_lpm4_rule {
+struct hg_lpm4_route {
     uint32_t prefix;
     uint8_t depth;
     uint16_t next_hop;
@@ -93,12 +93,12 @@ struct hg_lpm4_rule {
 
 /* Calls `each` for every route, in no order, until it returns false. It must not change the table.
  * Control. */
-void hg_lpm4_each(const struct hg_lpm4 *lpm, bool (*each)(const struct hg_lpm4_rule *, void *),
+void hg_lpm4_each(const struct hg_lpm4 *lpm, bool (*each)(const struct hg_lpm4_route *, void *),
                   void *ctx);
 
 struct hg_lpm4_info {
-    uint32_t rule_n;
-    uint32_t group_n; /* in use; those given up lately not counted */
+    uint32_t routes_n;
+    uint32_t groups_n; /* in use; those given up lately not counted */
 };
 
 struct hg_lpm4_info hg_lpm4_info(const struct hg_lpm4 *lpm);

@@ -9,7 +9,7 @@
 #include "table/lpm6_trie.h"
 
 enum {
-    RULES_DEFAULT = 1 << 18,
+    ROUTES_DEFAULT = 1 << 18,
     BULK_N = 32,
 };
 
@@ -19,15 +19,15 @@ static struct hg_lpm6_options with_defaults(const struct hg_lpm6_options *option
 
     if (options != NULL)
         all = *options;
-    if (all.rules_max == 0)
-        all.rules_max = RULES_DEFAULT;
+    if (all.routes_max == 0)
+        all.routes_max = ROUTES_DEFAULT;
     if (all.nodes_max == 0)
-        all.nodes_max = hg_min_u32(all.rules_max, HG_LPM6_NODES_MAX - 1);
+        all.nodes_max = hg_min_u32(all.routes_max, HG_LPM6_NODES_MAX - 1);
     return all;
 }
 
 /* The parts of a table, in the order in which they lie in its one allocation. */
-enum part { TABLE, FIRST, HEADS, ENTRIES, STATES, FIRST_DEPTH, ENTRY_DEPTH, IDLE, RULES, PARTS_N };
+enum part { TABLE, FIRST, HEADS, ENTRIES, STATES, FIRST_DEPTH, ENTRY_DEPTH, IDLE, ROUTES, PARTS_N };
 
 /* Where each part starts, and at [PARTS_N] the end. */
 static void lay_out(uint64_t at[PARTS_N + 1], const struct hg_lpm6_options *options)
@@ -42,7 +42,7 @@ static void lay_out(uint64_t at[PARTS_N + 1], const struct hg_lpm6_options *opti
         [FIRST_DEPTH] = HG_LPM6_FIRST_N,
         [ENTRY_DEPTH] = nodes * HG_LPM6_NODE_N,
         [IDLE] = nodes * sizeof(uint32_t),
-        [RULES] = hg_lpm6_rules_slots(options->rules_max) * sizeof(struct hg_lpm6_slot),
+        [ROUTES] = hg_lpm6_routes_slots(options->routes_max) * sizeof(struct hg_lpm6_slot),
     };
 
     at[0] = 0;
@@ -61,10 +61,10 @@ uint64_t hg_lpm6_bytes(const struct hg_lpm6_options *options)
 
 static int check_options(const struct hg_lpm6_options *options, struct hg_err *err)
 {
-    if (options->rules_max > HG_LPM6_RULES_MAX)
+    if (options->routes_max > HG_LPM6_ROUTES_MAX)
         return hg_err_set(err, EINVAL,
                           "a routing table of %" PRIu32 " IPv6 routes; expected at most %d",
-                          options->rules_max, HG_LPM6_RULES_MAX);
+                          options->routes_max, HG_LPM6_ROUTES_MAX);
     if (options->nodes_max >= HG_LPM6_NODES_MAX)
         return hg_err_set(err, EINVAL,
                           "a routing table of %" PRIu32 " nodes; expected less than %d",
@@ -89,7 +89,7 @@ int hg_lpm6_new(struct hg_lpm6 **lpm, struct hg_arena *arena, const struct hg_lp
         return hg_err_set(err, ENOMEM,
                           "a routing table of %" PRIu32 " IPv6 routes needs %" PRIu64
                           " bytes, the arena '%s' has less",
-                          all.rules_max, at[PARTS_N], hg_arena_info(arena).name);
+                          all.routes_max, at[PARTS_N], hg_arena_info(arena).name);
     made = (void *)(memory + at[TABLE]);
     made->first = (void *)(memory + at[FIRST]);
     made->head = (void *)(memory + at[HEADS]);
@@ -99,7 +99,7 @@ int hg_lpm6_new(struct hg_lpm6 **lpm, struct hg_arena *arena, const struct hg_lp
     made->entry_depth = memory + at[ENTRY_DEPTH];
     made->idle = (void *)(memory + at[IDLE]);
     made->node_max = all.nodes_max;
-    hg_lpm6_rules_init(&made->rules, (void *)(memory + at[RULES]), all.rules_max);
+    hg_lpm6_routes_init(&made->routes, (void *)(memory + at[ROUTES]), all.routes_max);
     for (made->free_n = 0; made->free_n < made->node_max; made->free_n++)
         made->idle[made->free_n] = made->node_max - made->free_n;
     hg_lpm6_trie_empty(made);
@@ -143,67 +143,67 @@ int hg_lpm6_add(struct hg_lpm6 *lpm, const uint8_t prefix[16], unsigned depth, u
 {
     struct hg_lpm6_key key = key_of(prefix);
     int rc = check_route(prefix, depth, next_hop, err);
-    struct hg_lpm6_slot *rule;
+    struct hg_lpm6_slot *route;
 
     if (rc < 0)
         return rc;
-    rule = hg_lpm6_rules_find(&lpm->rules, key, depth);
-    if (rule == NULL && lpm->rules.n == lpm->rules.max)
+    route = hg_lpm6_routes_find(&lpm->routes, key, depth);
+    if (route == NULL && lpm->routes.n == lpm->routes.max)
         return hg_err_set(err, ENOSPC, "the routing table is full: it has %" PRIu32 " routes",
-                          lpm->rules.n);
-    if (hg_lpm6_trie_add(lpm, key, depth, next_hop, rule == NULL) < 0)
+                          lpm->routes.n);
+    if (hg_lpm6_trie_add(lpm, key, depth, next_hop, route == NULL) < 0)
         return hg_err_set(err, ENOSPC,
                           "the routing table is full: of its %" PRIu32
                           " nodes there are too few left for this route",
                           lpm->node_max);
-    if (rule == NULL)
-        hg_lpm6_rules_insert(&lpm->rules, key, depth, next_hop);
+    if (route == NULL)
+        hg_lpm6_routes_insert(&lpm->routes, key, depth, next_hop);
     else
-        rule->next_hop = next_hop;
+        route->next_hop = next_hop;
     return 0;
 }
 
 int hg_lpm6_delete(struct hg_lpm6 *lpm, const uint8_t prefix[16], unsigned depth)
 {
     struct hg_lpm6_key key = key_of(prefix);
-    const struct hg_lpm6_slot *rule = NULL;
+    const struct hg_lpm6_slot *route = NULL;
 
     if (depth <= HG_LPM6_DEPTH_MAX)
-        rule = hg_lpm6_rules_find(&lpm->rules, key, depth);
-    if (rule == NULL)
+        route = hg_lpm6_routes_find(&lpm->routes, key, depth);
+    if (route == NULL)
         return -ENOENT;
-    hg_lpm6_rules_remove(&lpm->rules, rule);
-    hg_lpm6_trie_delete(lpm, key, depth, hg_lpm6_rules_cover(&lpm->rules, key, depth));
+    hg_lpm6_routes_remove(&lpm->routes, route);
+    hg_lpm6_trie_delete(lpm, key, depth, hg_lpm6_routes_cover(&lpm->routes, key, depth));
     return 0;
 }
 
 void hg_lpm6_clear(struct hg_lpm6 *lpm)
 {
     hg_lpm6_trie_clear(lpm);
-    hg_lpm6_rules_clear(&lpm->rules);
+    hg_lpm6_routes_clear(&lpm->routes);
 }
 
 uint16_t hg_lpm6_get(const struct hg_lpm6 *lpm, const uint8_t prefix[16], unsigned depth)
 {
-    const struct hg_lpm6_slot *rule = NULL;
+    const struct hg_lpm6_slot *route = NULL;
 
     if (depth <= HG_LPM6_DEPTH_MAX)
-        rule = hg_lpm6_rules_find(&lpm->rules, key_of(prefix), depth);
-    return rule != NULL ? rule->next_hop : (uint16_t)HG_LPM6_NONE;
+        route = hg_lpm6_routes_find(&lpm->routes, key_of(prefix), depth);
+    return route != NULL ? route->next_hop : (uint16_t)HG_LPM6_NONE;
 }
 
-void hg_lpm6_each(const struct hg_lpm6 *lpm, bool (*each)(const struct hg_lpm6_rule *, void *),
+void hg_lpm6_each(const struct hg_lpm6 *lpm, bool (*each)(const struct hg_lpm6_route *, void *),
                   void *ctx)
 {
-    for (uint64_t i = 0; i <= lpm->rules.mask; i++) {
-        const struct hg_lpm6_slot *slot = &lpm->rules.slot[i];
+    for (uint64_t i = 0; i <= lpm->routes.mask; i++) {
+        const struct hg_lpm6_slot *slot = &lpm->routes.slot[i];
         uint32_t word[4] = {
             htonl((uint32_t)(slot->prefix.high >> 32)), htonl((uint32_t)slot->prefix.high),
             htonl((uint32_t)(slot->prefix.low >> 32)), htonl((uint32_t)slot->prefix.low)};
-        struct hg_lpm6_rule rule = {.depth = slot->depth, .next_hop = slot->next_hop};
+        struct hg_lpm6_route route = {.depth = slot->depth, .next_hop = slot->next_hop};
 
-        memcpy(rule.prefix, word, sizeof(word));
-        if (slot->used && !each(&rule, ctx))
+        memcpy(route.prefix, word, sizeof(word));
+        if (slot->used && !each(&route, ctx))
             return;
     }
 }
@@ -211,8 +211,8 @@ void hg_lpm6_each(const struct hg_lpm6 *lpm, bool (*each)(const struct hg_lpm6_r
 struct hg_lpm6_info hg_lpm6_info(const struct hg_lpm6 *lpm)
 {
     return (struct hg_lpm6_info){
-        .rule_n = lpm->rules.n,
-        .node_n = lpm->node_max - lpm->free_n - lpm->wait_n,
+        .routes_n = lpm->routes.n,
+        .nodes_n = lpm->node_max - lpm->free_n - lpm->wait_n,
     };
 }
 

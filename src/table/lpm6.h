@@ -29,7 +29,7 @@ enum {
     HG_LPM6_NEXT_HOP_MAX = 0x3ffe, /* next hops are numbers from 0 to this */
     HG_LPM6_NONE = 0x3fff,         /* what a look-up says where no route matches */
     HG_LPM6_NODES_MAX = 1 << 26,
-    HG_LPM6_RULES_MAX = 1 << 27,
+    HG_LPM6_ROUTES_MAX = 1 << 27,
 };
 
 struct hg_arena;
@@ -38,12 +38,12 @@ struct hg_lpm6;
 HG_API_BEGIN
 
 struct hg_lpm6_options {
-    uint32_t rules_max; /* routes; 0: 262,144 */
-    /* 0: rules_max. Twice the number of routes is always enough, a third to a tenth usual */
+    uint32_t routes_max; /* 0: 262,144 */
+    /* 0: routes_max. Twice the number of routes is always enough, a third to a tenth usual */
     uint32_t nodes_max;
 };
 
-/* Bytes that hg_lpm6_new() takes of an arena: 32 to 64 for each rule, 188 for each node, 576 KiB.
+/* Bytes that hg_lpm6_new() takes of an arena: 32 to 64 for each route, 188 for each node, 576 KiB.
  * Any thread. */
 uint64_t hg_lpm6_bytes(const struct hg_lpm6_options *options);
 
@@ -58,7 +58,7 @@ int hg_lpm6_new(struct hg_lpm6 **lpm, struct hg_arena *arena, const struct hg_lp
 /*
  * Adds the route prefix/depth, or gives it another next hop. Returns 0 or a negative errno with
  * *err, and then nothing has changed: -EINVAL for a depth above 128, a prefix with bits behind its
- * depth, or a next hop above HG_LPM6_NEXT_HOP_MAX; -ENOSPC when there are rules_max routes already,
+ * depth, or a next hop above HG_LPM6_NEXT_HOP_MAX; -ENOSPC when there are routes_max routes already,
  * or too few nodes. Control; may wait for a grace period, when only nodes given up lately are left.
  */
 int hg_lpm6_add(struct hg_lpm6 *lpm, const uint8_t prefix[16], unsigned depth, uint16_t next_hop,
@@ -75,7 +75,7 @@ void hg_lpm6_clear(struct hg_lpm6 *lpm);
  * Control. */
 uint16_t hg_lpm6_get(const struct hg_lpm6 *lpm, const uint8_t prefix[16], unsigned depth);
 
-struct hg_lpm6_rule {
+struct hg_lpm6_route {
     uint8_t prefix[16];
     uint8_t depth;
     uint16_t next_hop;
@@ -83,12 +83,12 @@ struct hg_lpm6_rule {
 
 /* Calls `each` for every route, in no order, until it returns false. It must not change the table.
  * Control. */
-void hg_lpm6_each(const struct hg_lpm6 *lpm, bool (*each)(const struct hg_lpm6_rule *, void *),
+void hg_lpm6_each(const struct hg_lpm6 *lpm, bool (*each)(const struct hg_lpm6_route *, void *),
                   void *ctx);
 
 struct hg_lpm6_info {
-    uint32_t rule_n;
-    uint32_t node_n; /* in use; those given up lately not counted */
+    uint32_t routes_n;
+    uint32_t nodes_n; /* in use; those given up lately not counted */
 };
 
 struct hg_lpm6_info hg_lpm6_info(const struct hg_lpm6 *lpm);

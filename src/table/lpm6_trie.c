@@ -252,7 +252,7 @@ int hg_lpm6_trie_add(struct hg_lpm6 *lpm, struct hg_lpm6_key prefix, unsigned de
         node = node_for(lpm, prefix, last_nibble(depth));
         if (node == 0)
             return -ENOSPC;
-        lpm->state[node].rule_n += is_new;
+        lpm->state[node].route_n += is_new;
     }
     apply_route(
         lpm, node, prefix, depth,
@@ -278,7 +278,7 @@ static void prune(struct hg_lpm6 *lpm, const struct place *path, unsigned path_n
         uint32_t node = node_at(place);
         const struct hg_lpm6_state *state = &lpm->state[node];
 
-        if (state->rule_n > 0 || state->child_n > 1)
+        if (state->route_n > 0 || state->child_n > 1)
             return;
         if (state->child_n == 1) {
             publish(place, entry_for(lpm, place, only_child(lpm, node)));
@@ -306,7 +306,7 @@ void hg_lpm6_trie_delete(struct hg_lpm6 *lpm, struct hg_lpm6_key prefix, unsigne
     }
     if (last_nibble(depth) >= HG_LPM6_FIRST_NIBBLES) {
         node = node_at(descend(lpm, prefix, last_nibble(depth), path, &path_n));
-        lpm->state[node].rule_n--;
+        lpm->state[node].route_n--;
     }
     apply_route(lpm, node, prefix, depth, change);
     prune(lpm, path, path_n);

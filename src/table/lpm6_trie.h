@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #include "base/bits.h"
-#include "table/lpm6_rules.h"
+#include "table/lpm6_routes.h"
 
 enum {
     HG_LPM6_FIRST_N = 1 << 16,
@@ -57,7 +57,7 @@ struct hg_lpm6_head {
 
 /* For control. */
 struct hg_lpm6_state {
-    uint32_t rule_n; /* routes that end in this node */
+    uint32_t route_n; /* routes that end in this node */
     uint8_t child_n;
     uint8_t nibble;
 };
@@ -75,7 +75,7 @@ struct hg_lpm6 {
     uint32_t *idle; /* node_max numbers: free nodes from the start, those that wait from the end */
     uint32_t free_n;
     uint32_t wait_n;
-    struct hg_lpm6_rules rules;
+    struct hg_lpm6_routes routes;
 };
 
 /* Readers' load of an entry: pairs with the release by which control publishes a node. */

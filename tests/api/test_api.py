@@ -4,6 +4,8 @@
     test_api.py HEADGATE     prints TAP
 """
 
+import pathlib
+import re
 import resource
 import shutil
 import socket
@@ -38,6 +40,17 @@ def tells_what_there_is():
                      "refused": 0}}]
         assert daemon.get("/v1/fdb") == []
         assert daemon.get("/v1/version")["version"]
+
+
+def takes_memory_where_it_is_told_to():
+    """A port whose buffers are the daemon's own."""
+    online = pathlib.Path("/sys/devices/system/node/online")
+    node = int(re.match(r"\d+", online.read_text())[0]) if online.exists() else 0
+    with running(more="  own: { type: loop, bridge: br0 }\n"
+                      f"memory: {{ pages: 4K, node: {node} }}\n") as daemon:
+        stats = daemon.get("/v1/stats")
+        assert stats["memory"] == {"pages": "4K", "node": node}, stats["memory"]
+        assert stats["ports"]["own"]["state"] == "up", stats["ports"]["own"]
 
 
 def counts_in_the_promised_shape():
@@ -339,6 +352,7 @@ def answers_many_at_once():
 
 run_tests([
     tells_what_there_is,
+    takes_memory_where_it_is_told_to,
     counts_in_the_promised_shape,
     speaks_prometheus,
     adds_and_removes_ports,

@@ -5,6 +5,7 @@
 """
 
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -44,6 +45,12 @@ def refuses_a_bad_configuration():
         file.write_text("workers: { cpus: [4095] }\n")
         got = client("run", "-c", file)
         assert got[0] == 1 and ":1:19: found '4095'; expected the number of a CPU" in got[2], (got, cpus)
+        file.write_text("memory: { node: 1023 }\n")
+        online = pathlib.Path("/sys/devices/system/node/online")
+        nodes = online.read_text().strip() if online.exists() else "0"
+        assert client("run", "-c", file) == (
+            1, "", f"headgate: {file}:1:17: found '1023'; expected the number of a NUMA node that this "
+            f"machine has: {nodes}\n")
         assert client("run", "-c", path / "none.yaml")[2] == (
             f"headgate: {path}/none.yaml: No such file or directory; expected a configuration file\n")
 

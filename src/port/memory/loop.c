@@ -186,7 +186,12 @@ static int make_pool(struct loop *loop, const struct hg_port *port, uint32_t dep
         .n = loop->pair_n * (depth + HG_BURST_N + CACHES_N * HG_POOL_CACHE_N),
     };
     const struct hg_arena_options arena = {
-        .name = port->name, .bytes = hg_pool_bytes(&frames), .pages = port->host->pages};
+        .name = port->name,
+        .bytes = hg_pool_bytes(&frames),
+        .pages = port->host->pages,
+        .on_node = port->host->on_node,
+        .node = port->host->node,
+    };
     int rc = hg_arena_new(&loop->arena, &arena, err);
 
     return rc < 0 ? rc : hg_pool_new(&loop->pool, loop->arena, &frames, err);

@@ -18,6 +18,7 @@
 #include "base/quote.h"
 #include "base/shm.h"
 #include "port/alarm.h"
+#include "port/pcap/file.h"
 #include "port/pcap/load.h"
 #include "port/pcap/pcap.h"
 #include "wire/eth.h"
@@ -225,11 +226,17 @@ static int check_values(const union hg_port_value *values, unsigned *option, str
 
 static int open_written(struct capture_port *cp, const char *path, struct hg_err *err)
 {
+    FILE *file;
+    int rc = 0;
+
     cp->format = pcap_open_dead_with_tstamp_precision(DLT_EN10MB, HG_CAPTURE_FRAME_MAX,
                                                       PCAP_TSTAMP_PRECISION_NANO);
     if (cp->format == NULL)
         return hg_err_set(err, ENOMEM, "write: out of memory");
-    cp->file = pcap_dump_open(cp->format, path);
+    file = hg_capture_open(path, "write", true, &rc, err);
+    if (file == NULL)
+        return rc;
+    cp->file = pcap_dump_fopen(cp->format, file); /* which has closed it if it fails */
     if (cp->file == NULL)
         return hg_err_set(err, EIO, "write: %.200s", pcap_geterr(cp->format));
     return 0;

@@ -9,6 +9,7 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/quote.h"
+#include "port/pcap/file.h"
 
 /* Makes room for one more element of `size` bytes in an array of n, which grows by doubling. */
 static int reserve(void **array, uint64_t *room, uint64_t n, uint64_t more, size_t size)
@@ -103,16 +104,15 @@ static int read_all(struct hg_capture *capture, pcap_t *pcap, struct hg_err *err
 int hg_capture_load(struct hg_capture *capture, const char *path, struct hg_err *err)
 {
     char said[PCAP_ERRBUF_SIZE] = "";
-    FILE *file = fopen(path, "rbe");
-    int code = errno;
     struct hg_err why = {.text = ""};
     pcap_t *pcap;
-    int rc;
+    FILE *file;
+    int rc = 0;
 
     memset(capture, 0, sizeof(*capture));
+    file = hg_capture_open(path, "read", false, &rc, err);
     if (file == NULL)
-        return hg_err_set(err, code, "read: cannot open %s: %s", hg_quote(path).text,
-                          strerror(code));
+        return rc;
     pcap = pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, said);
     if (pcap == NULL) {
         fclose(file);

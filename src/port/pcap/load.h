@@ -33,9 +33,9 @@ struct hg_capture {
     uint64_t frame_n;
 };
 
-/* Reads a file. 0 or a negative errno with *err, nothing to free: -EINVAL for what is no capture of
- * Ethernet frames or ends in the middle, -EFBIG for what is too large, -ENOMEM, or what open(2)
- * says. */
+/* Reads a file. 0 or a negative errno with *err, nothing to free: -EINVAL for what is no regular
+ * file, no capture of Ethernet frames or ends in the middle, -EFBIG for what is too large, -ENOMEM,
+ * or what open(2) says. */
 int hg_capture_load(struct hg_capture *capture, const char *path, struct hg_err *err);
 void hg_capture_free(struct hg_capture *capture);
 

@@ -13,12 +13,15 @@ static struct hg_owned **slot(struct hg_park *park, uint32_t position)
     return &park->frame[position % HG_PARK_FRAMES_MAX];
 }
 
-int hg_park_new(struct hg_park **park, enum hg_pages pages, struct hg_err *err)
+int hg_park_new(struct hg_park **park, const struct hg_port_host *host, struct hg_err *err)
 {
     const struct hg_pool_options options = {
         .name = "parked frames", .object_bytes = HG_PARK_BUF_BYTES, .n = HG_PARK_BUFS_N};
-    const struct hg_arena_options memory = {
-        .name = options.name, .bytes = hg_pool_bytes(&options), .pages = pages};
+    const struct hg_arena_options memory = {.name = options.name,
+                                            .bytes = hg_pool_bytes(&options),
+                                            .pages = host->pages,
+                                            .on_node = host->on_node,
+                                            .node = host->node};
     struct hg_park *made = calloc(1, sizeof(*made));
     int rc;
 

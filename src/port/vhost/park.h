@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "mem/arena.h"
 #include "pkt/own.h"
+#include "port/port.h"
 
 enum {
     HG_PARK_BUFS_N = 1024, /* of the pool */
@@ -34,8 +35,8 @@ struct hg_park {
     struct hg_owned *frame[HG_PARK_FRAMES_MAX];
 };
 
-/* Takes the memory, 2 MiB of `pages`. 0, or a negative errno with *err and *park NULL. Control. */
-int hg_park_new(struct hg_park **park, enum hg_pages pages, struct hg_err *err);
+/* Takes the memory, 2 MiB, as the host says. 0, or a negative errno with *err and *park NULL. Control. */
+int hg_park_new(struct hg_park **park, const struct hg_port_host *host, struct hg_err *err);
 
 /* Frees it and every frame in it. NULL is allowed. Control, when nobody else holds it any more. */
 void hg_park_free(struct hg_park *park);

@@ -451,7 +451,7 @@ void hg_vhost_queue_begin(struct hg_vhost_port *vp, struct hg_vhost_ring *ring)
 
     if (ring != &pair->tx || ring->dev.asks == NULL || pair->park != NULL)
         return;
-    if (hg_park_new(&park, vp->port->host->pages, &err) != 0)
+    if (hg_park_new(&park, vp->port->host, &err) != 0)
         hg_log_limited(HG_LOG_WARN, vp->log_name,
                        "ring %u: frames whose buffer is not mapped yet are lost: %s", ring->index,
                        err.text);

@@ -79,6 +79,8 @@ int hg_vu_memory_new(struct hg_vu_port *vu, struct hg_err *err)
         .name = vu->log_name,
         .bytes = 2 * pair_n * side_bytes(vu->queue_size),
         .pages = vu->port->host->pages,
+        .on_node = vu->port->host->on_node,
+        .node = vu->port->host->node,
         .shared = true,
     };
     int rc = hg_arena_new(&vu->arena, &options, err);

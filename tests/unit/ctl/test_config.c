@@ -14,6 +14,7 @@
 #include "base/bits.h"
 #include "ctl/cpus.h"
 #include "drivers/drivers.h"
+#include "mem/node.h"
 
 /* A file whose third line is a port with these keys, on the one bridge that there is. */
 #define PORT(keys) "bridges: { br0: }\nports:\n  vm1: { " keys " }\n"
@@ -88,6 +89,9 @@ static void says_what_a_key_wants(void **state)
         {"workers: { idle: lazy }\n", "1:18: found 'lazy'; expected one of adaptive|poll"},
         {"memory: auto\n", "1:9: found 'auto'; expected the keys of memory"},
         {"memory: { pages: 4M }\n", "1:18: found '4M'; expected one of auto|1G|2M|4K"},
+        {"memory: { nodes: 0 }\n",
+         "1:11: unknown key 'nodes' in memory; expected one of pages, node"},
+        {"memory: { node: [0] }\n", "1:17: found a list; expected the number of a NUMA node"},
         {"bridges: [br0]\n", "1:10: found a list; expected names, each with the keys of a bridge"},
         {"bridges:\n  br/0:\n",
          "2:3: 'br/0' cannot be a bridge's name; expected 1 to 31 letters, digits, '.', '_' or "
@@ -221,29 +225,55 @@ static void bounds_the_number_of_ports(void **state)
     free(text);
 }
 
+static void names_the_nodes_that_there_are(void **state)
+{
+    static const char *const wrong[] = {"1023", "1024", "-1", "0x0", "any"};
+    char online[64];
+
+    (void)state;
+    assert_false(hg_node_is_online(1023, online, sizeof(online)));
+    for (unsigned i = 0; i < HG_ARRAY_N(wrong); i++) {
+        char text[64], sentence[160];
+        const struct bad bad = {text, sentence};
+
+        snprintf(text, sizeof(text), "memory: { node: %s }\n", wrong[i]);
+        snprintf(sentence, sizeof(sentence),
+                 "1:17: found '%s'; expected the number of a NUMA node that this machine has: %s",
+                 wrong[i], online);
+        refuses(&bad, 1);
+    }
+}
+
 static void reads_every_key(void **state)
 {
     static const char text[] = "api: /tmp/x/api.sock\n"
                                "workers: { cpus: [%d], idle: poll }\n"
-                               "memory: { pages: 2M }\n"
+                               "memory: { pages: 2M, node: %lu }\n"
                                "bridges:\n"
                                "  br0:\n"
                                "  br1: { fdb: { age_s: 60, max: 1024 } }\n"
                                "ports:\n"
                                "  vm1: { type: vhost-user, bridge: br1, socket: /tmp/x/vm1.sock,\n"
                                "         role: client, queues: \"2\" }\n";
-    char buffer[sizeof(text) + 16];
+    char buffer[sizeof(text) + 32];
     struct hg_config *config;
     struct hg_err err = {.text = ""};
-    int n = snprintf(buffer, sizeof(buffer), text, hg_cpu_last());
+    char online[64];
+    unsigned long node; /* the first; some machines have no node 0 */
+    int n;
 
     (void)state;
+    hg_node_is_online(0, online, sizeof(online));
+    node = strtoul(online, NULL, 10);
+    n = snprintf(buffer, sizeof(buffer), text, hg_cpu_last(), node);
     assert_int_equal(hg_config_parse(&config, "f.yaml", buffer, (size_t)n, &err), 0);
     assert_string_equal(config->api, "/tmp/x/api.sock");
     assert_int_equal(config->cpu_n, 1);
     assert_int_equal(config->cpu[0], hg_cpu_last());
     assert_false(config->sleep);
     assert_int_equal(config->pages, HG_PAGES_2M);
+    assert_true(config->on_node);
+    assert_int_equal(config->node, node);
     assert_int_equal(config->bridge_n, 2);
     assert_string_equal(config->bridge[0].name, "br0");
     assert_int_equal(config->bridge[0].options.fdb_age_s, 300);
@@ -311,6 +341,7 @@ int main(void)
         cmocka_unit_test(keeps_the_end_of_a_long_file_name),
         cmocka_unit_test(refuses_files_that_are_none),
         cmocka_unit_test(bounds_the_number_of_ports),
+        cmocka_unit_test(names_the_nodes_that_there_are),
         cmocka_unit_test(reads_every_key),
         cmocka_unit_test(has_defaults_for_everything),
         cmocka_unit_test(knows_the_first_steps),

@@ -35,7 +35,7 @@ static uint64_t random_state = 88172645463325252;
 
 static int begin(void **state)
 {
-    struct hg_lpm4_options options = {.rules_max = 16, .groups_max = 4};
+    struct hg_lpm4_options options = {.routes_max = 16, .groups_max = 4};
     struct hg_arena_options memory = {.name = "test", .bytes = hg_lpm4_bytes(&options)};
     struct hg_lpm4 *lpm;
 

@@ -191,7 +191,7 @@ static void run_program(const uint8_t *data, size_t size)
 
     if (size >= 3 && run != NULL) {
         run->key_bytes = options.key_bytes = 1 + data[0] % HG_HASH_KEY_BYTES_MAX;
-        options.max = 1 + data[1] % RUN_MAX;
+        options.keys_max = 1 + data[1] % RUN_MAX;
         options.one_thread = (data[2] & 1) != 0;
         run->own_hash = (data[2] & 2) != 0;
         memory.bytes = hg_hash_bytes(&options);

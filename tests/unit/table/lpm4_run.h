@@ -19,13 +19,13 @@
 #include "mem/arena.h"
 #include "table/lpm4.h"
 
-enum { LPM4_RUN_RULES_MAX = 48, LPM4_RUN_GROUPS_MAX = 5, LPM4_RUN_OPERATION_BYTES = 4 };
+enum { LPM4_RUN_ROUTES_MAX = 48, LPM4_RUN_GROUPS_MAX = 5, LPM4_RUN_OPERATION_BYTES = 4 };
 
 struct lpm4_run {
     struct hg_arena *arena;
     struct hg_lpm4 *lpm;
-    struct hg_lpm4_rule rule[LPM4_RUN_RULES_MAX];
-    unsigned rule_n;
+    struct hg_lpm4_route route[LPM4_RUN_ROUTES_MAX];
+    unsigned route_n;
 };
 
 #define lpm4_run_check(truth)                                                                      \
@@ -51,12 +51,12 @@ static inline uint32_t lpm4_run_address(uint8_t choice)
     return address;
 }
 
-static inline struct hg_lpm4_rule *lpm4_run_find(struct lpm4_run *run, uint32_t prefix,
-                                                 unsigned depth)
+static inline struct hg_lpm4_route *lpm4_run_find(struct lpm4_run *run, uint32_t prefix,
+                                                  unsigned depth)
 {
-    for (unsigned i = 0; i < run->rule_n; i++)
-        if (run->rule[i].prefix == prefix && run->rule[i].depth == depth)
-            return &run->rule[i];
+    for (unsigned i = 0; i < run->route_n; i++)
+        if (run->route[i].prefix == prefix && run->route[i].depth == depth)
+            return &run->route[i];
     return NULL;
 }
 
@@ -65,12 +65,12 @@ static inline uint16_t lpm4_run_model(const struct lpm4_run *run, uint32_t addre
     uint16_t next_hop = HG_LPM4_NONE;
     int longest = -1;
 
-    for (unsigned i = 0; i < run->rule_n; i++) {
-        const struct hg_lpm4_rule *rule = &run->rule[i];
+    for (unsigned i = 0; i < run->route_n; i++) {
+        const struct hg_lpm4_route *route = &run->route[i];
 
-        if ((address & lpm4_run_mask(rule->depth)) == rule->prefix && rule->depth > longest) {
-            longest = rule->depth;
-            next_hop = rule->next_hop;
+        if ((address & lpm4_run_mask(route->depth)) == route->prefix && route->depth > longest) {
+            longest = route->depth;
+            next_hop = route->next_hop;
         }
     }
     return next_hop;
@@ -81,33 +81,33 @@ static inline unsigned lpm4_run_groups(const struct lpm4_run *run)
 {
     unsigned n = 0;
 
-    for (unsigned i = 0; i < run->rule_n; i++) {
+    for (unsigned i = 0; i < run->route_n; i++) {
         unsigned before = 0;
 
-        if (run->rule[i].depth <= 24)
+        if (run->route[i].depth <= 24)
             continue;
-        while (before < i && (run->rule[before].depth <= 24 ||
-                              run->rule[before].prefix >> 8 != run->rule[i].prefix >> 8))
+        while (before < i && (run->route[before].depth <= 24 ||
+                              run->route[before].prefix >> 8 != run->route[i].prefix >> 8))
             before++;
         n += before == i;
     }
     return n;
 }
 
-static inline void lpm4_run_add(struct lpm4_run *run, struct hg_lpm4_rule rule)
+static inline void lpm4_run_add(struct lpm4_run *run, struct hg_lpm4_route route)
 {
-    struct hg_lpm4_rule *known = lpm4_run_find(run, rule.prefix, rule.depth);
-    int rc = hg_lpm4_add(run->lpm, rule.prefix, rule.depth, rule.next_hop, NULL);
+    struct hg_lpm4_route *known = lpm4_run_find(run, route.prefix, route.depth);
+    int rc = hg_lpm4_add(run->lpm, route.prefix, route.depth, route.next_hop, NULL);
     int expected = 0;
 
     if (known != NULL) {
-        known->next_hop = rule.next_hop;
-    } else if (run->rule_n == LPM4_RUN_RULES_MAX) {
+        known->next_hop = route.next_hop;
+    } else if (run->route_n == LPM4_RUN_ROUTES_MAX) {
         expected = -ENOSPC;
     } else {
-        run->rule[run->rule_n++] = rule;
+        run->route[run->route_n++] = route;
         if (lpm4_run_groups(run) > LPM4_RUN_GROUPS_MAX) {
-            run->rule_n--;
+            run->route_n--;
             expected = -ENOSPC;
         }
     }
@@ -116,20 +116,20 @@ static inline void lpm4_run_add(struct lpm4_run *run, struct hg_lpm4_rule rule)
 
 static inline void lpm4_run_delete(struct lpm4_run *run, uint32_t prefix, unsigned depth)
 {
-    struct hg_lpm4_rule *known = lpm4_run_find(run, prefix, depth);
+    struct hg_lpm4_route *known = lpm4_run_find(run, prefix, depth);
     int rc = hg_lpm4_delete(run->lpm, prefix, depth);
 
     lpm4_run_check(rc == (known != NULL ? 0 : -ENOENT));
     if (known != NULL)
-        *known = run->rule[--run->rule_n];
+        *known = run->route[--run->route_n];
 }
 
-static inline bool lpm4_run_each(const struct hg_lpm4_rule *rule, void *ctx)
+static inline bool lpm4_run_each(const struct hg_lpm4_route *route, void *ctx)
 {
     struct lpm4_run *run = ctx;
-    struct hg_lpm4_rule *known = lpm4_run_find(run, rule->prefix, rule->depth);
+    struct hg_lpm4_route *known = lpm4_run_find(run, route->prefix, route->depth);
 
-    lpm4_run_check(known != NULL && known->next_hop == rule->next_hop);
+    lpm4_run_check(known != NULL && known->next_hop == route->next_hop);
     return true;
 }
 
@@ -140,7 +140,7 @@ static inline void lpm4_run_compare(struct lpm4_run *run)
     uint32_t address[512];
     uint16_t next_hop[512];
 
-    lpm4_run_check(info.rule_n == run->rule_n && info.group_n == lpm4_run_groups(run));
+    lpm4_run_check(info.routes_n == run->route_n && info.groups_n == lpm4_run_groups(run));
     hg_lpm4_each(run->lpm, lpm4_run_each, run);
     for (unsigned i = 0; i < 512; i++)
         address[i] = lpm4_run_address((uint8_t)(i / 2)) ^ (i % 2 * 0x402);
@@ -153,11 +153,11 @@ static inline void lpm4_run_compare(struct lpm4_run *run)
 
 static inline void lpm4_run_begin(struct lpm4_run *run)
 {
-    struct hg_lpm4_options options = {.rules_max = LPM4_RUN_RULES_MAX,
+    struct hg_lpm4_options options = {.routes_max = LPM4_RUN_ROUTES_MAX,
                                       .groups_max = LPM4_RUN_GROUPS_MAX};
     struct hg_arena_options memory = {.name = "lpm4_run", .bytes = hg_lpm4_bytes(&options)};
 
-    run->rule_n = 0;
+    run->route_n = 0;
     lpm4_run_check(hg_arena_new(&run->arena, &memory, NULL) == 0);
     lpm4_run_check(hg_lpm4_new(&run->lpm, run->arena, &options, NULL) == 0);
 }
@@ -176,7 +176,7 @@ static inline void lpm4_run_program(struct lpm4_run *run, const uint8_t *data, s
          size -= LPM4_RUN_OPERATION_BYTES, data += LPM4_RUN_OPERATION_BYTES) {
         uint8_t depth = (uint8_t)(shallowest + data[2] % (33 - shallowest));
         uint32_t prefix = lpm4_run_address(data[1]) & lpm4_run_mask(depth);
-        const struct hg_lpm4_rule *known = lpm4_run_find(run, prefix, depth);
+        const struct hg_lpm4_route *known = lpm4_run_find(run, prefix, depth);
 
         lpm4_run_check(hg_lpm4_get(run->lpm, prefix, depth) ==
                        (known != NULL ? known->next_hop : HG_LPM4_NONE));
@@ -185,17 +185,17 @@ static inline void lpm4_run_program(struct lpm4_run *run, const uint8_t *data, s
         case 1:
         case 2:
         case 3:
-            lpm4_run_add(run, (struct hg_lpm4_rule){prefix, depth, data[3]});
+            lpm4_run_add(run, (struct hg_lpm4_route){prefix, depth, data[3]});
             break;
         case 4:
         case 5:
             lpm4_run_delete(run, prefix, depth);
             break;
         case 6: /* one that is surely there */
-            if (run->rule_n > 0) {
-                struct hg_lpm4_rule rule = run->rule[data[1] % run->rule_n];
+            if (run->route_n > 0) {
+                struct hg_lpm4_route route = run->route[data[1] % run->route_n];
 
-                lpm4_run_delete(run, rule.prefix, rule.depth);
+                lpm4_run_delete(run, route.prefix, route.depth);
             }
             break;
         default:
@@ -203,8 +203,8 @@ static inline void lpm4_run_program(struct lpm4_run *run, const uint8_t *data, s
         }
     }
     lpm4_run_compare(run);
-    while (run->rule_n > 0)
-        lpm4_run_delete(run, run->rule[0].prefix, run->rule[0].depth);
+    while (run->route_n > 0)
+        lpm4_run_delete(run, run->route[0].prefix, run->route[0].depth);
     lpm4_run_compare(run);
 }
 

@@ -20,13 +20,13 @@
 #include "mem/arena.h"
 #include "table/lpm6.h"
 
-enum { LPM6_RUN_RULES_MAX = 40, LPM6_RUN_NODES_MAX = 14, LPM6_RUN_OPERATION_BYTES = 4 };
+enum { LPM6_RUN_ROUTES_MAX = 40, LPM6_RUN_NODES_MAX = 14, LPM6_RUN_OPERATION_BYTES = 4 };
 
 struct lpm6_run {
     struct hg_arena *arena;
     struct hg_lpm6 *lpm;
-    struct hg_lpm6_rule rule[LPM6_RUN_RULES_MAX];
-    unsigned rule_n;
+    struct hg_lpm6_route route[LPM6_RUN_ROUTES_MAX];
+    unsigned route_n;
 };
 
 #define lpm6_run_check(truth)                                                                      \
@@ -46,13 +46,13 @@ static inline void lpm6_run_cut(uint8_t out[16], const uint8_t address[16], unsi
         out[bit / 8] |= (uint8_t)(address[bit / 8] & 0x80 >> bit % 8);
 }
 
-static inline bool lpm6_run_covers(const struct hg_lpm6_rule *rule, const uint8_t address[16])
+static inline bool lpm6_run_covers(const struct hg_lpm6_route *route, const uint8_t address[16])
 {
-    unsigned bytes = rule->depth / 8;
-    unsigned rest = rule->depth % 8; /* bits of the byte behind them */
+    unsigned bytes = route->depth / 8;
+    unsigned rest = route->depth % 8; /* bits of the byte behind them */
 
-    return memcmp(rule->prefix, address, bytes) == 0 &&
-           (rest == 0 || (rule->prefix[bytes] ^ address[bytes]) >> (8 - rest) == 0);
+    return memcmp(route->prefix, address, bytes) == 0 &&
+           (rest == 0 || (route->prefix[bytes] ^ address[bytes]) >> (8 - rest) == 0);
 }
 
 static inline void lpm6_run_address(uint8_t address[16], uint8_t choice)
@@ -66,12 +66,12 @@ static inline void lpm6_run_address(uint8_t address[16], uint8_t choice)
             address[bit[i] / 8] ^= (uint8_t)(0x80 >> bit[i] % 8);
 }
 
-static inline struct hg_lpm6_rule *lpm6_run_find(struct lpm6_run *run, const uint8_t prefix[16],
-                                                 unsigned depth)
+static inline struct hg_lpm6_route *lpm6_run_find(struct lpm6_run *run, const uint8_t prefix[16],
+                                                  unsigned depth)
 {
-    for (unsigned i = 0; i < run->rule_n; i++)
-        if (memcmp(run->rule[i].prefix, prefix, 16) == 0 && run->rule[i].depth == depth)
-            return &run->rule[i];
+    for (unsigned i = 0; i < run->route_n; i++)
+        if (memcmp(run->route[i].prefix, prefix, 16) == 0 && run->route[i].depth == depth)
+            return &run->route[i];
     return NULL;
 }
 
@@ -80,12 +80,12 @@ static inline uint16_t lpm6_run_model(const struct lpm6_run *run, const uint8_t 
     uint16_t next_hop = HG_LPM6_NONE;
     int longest = -1;
 
-    for (unsigned i = 0; i < run->rule_n; i++) {
-        const struct hg_lpm6_rule *rule = &run->rule[i];
+    for (unsigned i = 0; i < run->route_n; i++) {
+        const struct hg_lpm6_route *route = &run->route[i];
 
-        if (rule->depth > longest && lpm6_run_covers(rule, address)) {
-            longest = rule->depth;
-            next_hop = rule->next_hop;
+        if (route->depth > longest && lpm6_run_covers(route, address)) {
+            longest = route->depth;
+            next_hop = route->next_hop;
         }
     }
     return next_hop;
@@ -97,8 +97,8 @@ static inline unsigned lpm6_run_nibble(const uint8_t address[16], unsigned nibbl
 }
 
 struct lpm6_run_nodes {
-    uint8_t prefix[4 * LPM6_RUN_RULES_MAX * LPM6_RUN_RULES_MAX][16];
-    uint8_t nibble[4 * LPM6_RUN_RULES_MAX * LPM6_RUN_RULES_MAX];
+    uint8_t prefix[4 * LPM6_RUN_ROUTES_MAX * LPM6_RUN_ROUTES_MAX][16];
+    uint8_t nibble[4 * LPM6_RUN_ROUTES_MAX * LPM6_RUN_ROUTES_MAX];
     unsigned n;
 };
 
@@ -122,9 +122,9 @@ static inline unsigned lpm6_run_node_n(const struct lpm6_run *run)
     unsigned ends_n;
 
     nodes.n = 0;
-    for (unsigned i = 0; i < run->rule_n; i++)
-        if (run->rule[i].depth > 16)
-            lpm6_run_note(&nodes, run->rule[i].prefix, (run->rule[i].depth - 1u) / 4);
+    for (unsigned i = 0; i < run->route_n; i++)
+        if (run->route[i].depth > 16)
+            lpm6_run_note(&nodes, run->route[i].prefix, (run->route[i].depth - 1u) / 4);
     ends_n = nodes.n;
     for (unsigned a = 0; a < ends_n; a++) {
         for (unsigned b = 0; b < a; b++) {
@@ -140,20 +140,20 @@ static inline unsigned lpm6_run_node_n(const struct lpm6_run *run)
     return nodes.n;
 }
 
-static inline void lpm6_run_add(struct lpm6_run *run, const struct hg_lpm6_rule *rule)
+static inline void lpm6_run_add(struct lpm6_run *run, const struct hg_lpm6_route *route)
 {
-    struct hg_lpm6_rule *known = lpm6_run_find(run, rule->prefix, rule->depth);
-    int rc = hg_lpm6_add(run->lpm, rule->prefix, rule->depth, rule->next_hop, NULL);
+    struct hg_lpm6_route *known = lpm6_run_find(run, route->prefix, route->depth);
+    int rc = hg_lpm6_add(run->lpm, route->prefix, route->depth, route->next_hop, NULL);
     int expected = 0;
 
     if (known != NULL) {
-        known->next_hop = rule->next_hop;
-    } else if (run->rule_n == LPM6_RUN_RULES_MAX) {
+        known->next_hop = route->next_hop;
+    } else if (run->route_n == LPM6_RUN_ROUTES_MAX) {
         expected = -ENOSPC;
     } else {
-        run->rule[run->rule_n++] = *rule;
+        run->route[run->route_n++] = *route;
         if (lpm6_run_node_n(run) > LPM6_RUN_NODES_MAX) {
-            run->rule_n--;
+            run->route_n--;
             expected = -ENOSPC;
         }
     }
@@ -162,20 +162,20 @@ static inline void lpm6_run_add(struct lpm6_run *run, const struct hg_lpm6_rule 
 
 static inline void lpm6_run_delete(struct lpm6_run *run, const uint8_t prefix[16], unsigned depth)
 {
-    struct hg_lpm6_rule *known = lpm6_run_find(run, prefix, depth);
+    struct hg_lpm6_route *known = lpm6_run_find(run, prefix, depth);
     int rc = hg_lpm6_delete(run->lpm, prefix, depth);
 
     lpm6_run_check(rc == (known != NULL ? 0 : -ENOENT));
     if (known != NULL)
-        *known = run->rule[--run->rule_n];
+        *known = run->route[--run->route_n];
 }
 
-static inline bool lpm6_run_each(const struct hg_lpm6_rule *rule, void *ctx)
+static inline bool lpm6_run_each(const struct hg_lpm6_route *route, void *ctx)
 {
     struct lpm6_run *run = ctx;
-    struct hg_lpm6_rule *known = lpm6_run_find(run, rule->prefix, rule->depth);
+    struct hg_lpm6_route *known = lpm6_run_find(run, route->prefix, route->depth);
 
-    lpm6_run_check(known != NULL && known->next_hop == rule->next_hop);
+    lpm6_run_check(known != NULL && known->next_hop == route->next_hop);
     return true;
 }
 
@@ -186,7 +186,7 @@ static inline void lpm6_run_compare(struct lpm6_run *run)
     static uint8_t address[512][16];
     uint16_t next_hop[512];
 
-    lpm6_run_check(info.rule_n == run->rule_n && info.node_n == lpm6_run_node_n(run));
+    lpm6_run_check(info.routes_n == run->route_n && info.nodes_n == lpm6_run_node_n(run));
     hg_lpm6_each(run->lpm, lpm6_run_each, run);
     for (unsigned i = 0; i < 512; i++) {
         lpm6_run_address(address[i], (uint8_t)(i / 2));
@@ -201,11 +201,11 @@ static inline void lpm6_run_compare(struct lpm6_run *run)
 
 static inline void lpm6_run_begin(struct lpm6_run *run)
 {
-    struct hg_lpm6_options options = {.rules_max = LPM6_RUN_RULES_MAX,
+    struct hg_lpm6_options options = {.routes_max = LPM6_RUN_ROUTES_MAX,
                                       .nodes_max = LPM6_RUN_NODES_MAX};
     struct hg_arena_options memory = {.name = "lpm6_run", .bytes = hg_lpm6_bytes(&options)};
 
-    run->rule_n = 0;
+    run->route_n = 0;
     lpm6_run_check(hg_arena_new(&run->arena, &memory, NULL) == 0);
     lpm6_run_check(hg_lpm6_new(&run->lpm, run->arena, &options, NULL) == 0);
 }
@@ -220,30 +220,30 @@ static inline void lpm6_run_program(struct lpm6_run *run, const uint8_t *data, s
 {
     for (; size >= LPM6_RUN_OPERATION_BYTES;
          size -= LPM6_RUN_OPERATION_BYTES, data += LPM6_RUN_OPERATION_BYTES) {
-        struct hg_lpm6_rule rule = {.depth = (uint8_t)(data[2] % 129), .next_hop = data[3]};
-        const struct hg_lpm6_rule *known;
+        struct hg_lpm6_route route = {.depth = (uint8_t)(data[2] % 129), .next_hop = data[3]};
+        const struct hg_lpm6_route *known;
         uint8_t address[16];
 
         lpm6_run_address(address, data[1]);
-        lpm6_run_cut(rule.prefix, address, rule.depth);
-        known = lpm6_run_find(run, rule.prefix, rule.depth);
-        lpm6_run_check(hg_lpm6_get(run->lpm, rule.prefix, rule.depth) ==
+        lpm6_run_cut(route.prefix, address, route.depth);
+        known = lpm6_run_find(run, route.prefix, route.depth);
+        lpm6_run_check(hg_lpm6_get(run->lpm, route.prefix, route.depth) ==
                        (known != NULL ? known->next_hop : HG_LPM6_NONE));
         switch (data[0] % 8) {
         case 0:
         case 1:
         case 2:
         case 3:
-            lpm6_run_add(run, &rule);
+            lpm6_run_add(run, &route);
             break;
         case 4:
-            lpm6_run_delete(run, rule.prefix, rule.depth);
+            lpm6_run_delete(run, route.prefix, route.depth);
             break;
         case 5:
         case 6: /* one that is surely there */
-            if (run->rule_n > 0) {
-                rule = run->rule[data[1] % run->rule_n];
-                lpm6_run_delete(run, rule.prefix, rule.depth);
+            if (run->route_n > 0) {
+                route = run->route[data[1] % run->route_n];
+                lpm6_run_delete(run, route.prefix, route.depth);
             }
             break;
         default:
@@ -251,10 +251,10 @@ static inline void lpm6_run_program(struct lpm6_run *run, const uint8_t *data, s
         }
     }
     lpm6_run_compare(run);
-    while (run->rule_n > 0) {
-        struct hg_lpm6_rule rule = run->rule[0];
+    while (run->route_n > 0) {
+        struct hg_lpm6_route route = run->route[0];
 
-        lpm6_run_delete(run, rule.prefix, rule.depth);
+        lpm6_run_delete(run, route.prefix, route.depth);
     }
     lpm6_run_compare(run);
 }

@@ -367,6 +367,61 @@ static void answers_as_a_linear_search_does(void **state)
     assert_true(rows_used); /* else a part of the lookup was never tried */
 }
 
+#if defined(__x86_64__)
+/* Bursts of every size, sets of two to six lines, with all
+ * classes left over and with merges. */
+static void vector_and_plain_search_agree(void **state)
+{
+    enum { RULES_N = 3000, BYTES = 64 << 20 };
+    static const uint32_t sizes[] = {600, 1500, RULES_N};
+    struct hg_acl_rule *rules = calloc(RULES_N, sizeof(*rules));
+    uint32_t *index = calloc(RULES_N, sizeof(*index));
+    uint8_t *memory = aligned_alloc(HG_CACHE_LINE_BYTES, 2 * (size_t)BYTES);
+    uint64_t seed = 11;
+    struct source source = {next_random, &seed};
+
+    (void)state;
+    if (!hg_acl_has_avx512())
+        goto out;
+    assert_true(rules != NULL && index != NULL && memory != NULL);
+    for (uint32_t i = 0; i < RULES_N; i++) {
+        rules[i] = draw_rule(&source);
+        rules[i].data = i;
+        index[i] = i;
+    }
+    for (unsigned round = 0; round < 2 * HG_ARRAY_N(sizes); round++) {
+        struct acl_region out = {memory, BYTES, 0};
+        struct acl_region work = {memory + BYTES, BYTES, 0};
+        uint32_t n = sizes[round / 2];
+        struct acl_set set;
+        struct hg_err err = {""};
+
+        hg_acl_compile(&set, &hg_acl_layout6, rules, index, n, &out, round % 2 ? BYTES / 2 : 0,
+                       &work, &err);
+        assert_string_equal(err.text, "");
+        assert_true(set.left_n > 1 && set.lines_n == (n + ACL_LINE_BITS - 1) / ACL_LINE_BITS);
+        for (unsigned burst = 0; burst < 20 * ACL_BURST; burst++) {
+            unsigned keys_n = 1 + burst % ACL_BURST;
+            struct hg_acl_key6 keys[ACL_BURST];
+            uint32_t plain[ACL_BURST], vector[ACL_BURST];
+
+            for (unsigned i = 0; i < keys_n; i++) {
+                keys[i] = draw_key(&source);
+                if (draw(&source) < 160)
+                    aim(&keys[i], &rules[draw16(&source) % n]);
+            }
+            hg_acl_search_plain(&set, (const uint8_t *)keys, plain, keys_n);
+            hg_acl_search_avx512(&set, (const uint8_t *)keys, vector, keys_n);
+            assert_memory_equal(vector, plain, keys_n * sizeof(*plain));
+        }
+    }
+out:
+    free(memory);
+    free(index);
+    free(rules);
+}
+#endif
+
 static void says_what_the_rules_cost(void **state)
 {
     struct hg_acl_rule rule = hg_acl_rule_any(HG_ACL_IP4);
@@ -397,6 +452,9 @@ int main(void)
         cmocka_unit_test(a_hostile_set_is_refused_or_right),
         cmocka_unit_test(usual_sets_fit_into_the_default_memory),
         cmocka_unit_test(answers_as_a_linear_search_does),
+#if defined(__x86_64__)
+        cmocka_unit_test(vector_and_plain_search_agree),
+#endif
         cmocka_unit_test(says_what_the_rules_cost),
     };
 

@@ -18,7 +18,7 @@ struct made {
 
 static struct made make(uint32_t max, uint32_t key_bytes, uint64_t seed)
 {
-    struct hg_hash_options options = {.max = max, .key_bytes = key_bytes, .seed = seed};
+    struct hg_hash_options options = {.keys_max = max, .key_bytes = key_bytes, .seed = seed};
     struct hg_arena_options memory = {
         .name = "test", .bytes = hg_hash_bytes(&options), .pages = HG_PAGES_4K};
     struct made made;
@@ -86,9 +86,9 @@ static void fills_up_before_it_refuses(void **state)
         key[0]++;
     assert_int_equal(hg_hash_add(made.hash, key, 0), -ENOSPC);
     info = hg_hash_info(made.hash);
-    assert_int_equal(info.n, key[0]);
-    assert_true(info.n >= info.max);
-    assert_true(info.n > info.slots_n / 100 * 95);
+    assert_int_equal(info.keys_n, key[0]);
+    assert_true(info.keys_n >= info.keys_max);
+    assert_true(info.keys_n > info.slots_n / 100 * 95);
     assert_false(hg_hash_lookup(made.hash, key, &value));
     while (key[0]-- > 0) {
         assert_true(hg_hash_lookup(made.hash, key, &value));
@@ -113,10 +113,10 @@ static void colliding_keys_fill_two_buckets_and_no_more(void **state)
     key = 3;
     assert_int_equal(hg_hash_delete_hashed(made.hash, &key, h, &value), 0);
     assert_int_equal(value, 3);
-    assert_int_equal(hg_hash_info(made.hash).retired, 1);
+    assert_int_equal(hg_hash_info(made.hash).retired_n, 1);
     key = 100; /* takes the slot of the deleted key, after a grace period */
     assert_int_equal(hg_hash_add_hashed(made.hash, &key, h, key), 0);
-    assert_int_equal(hg_hash_info(made.hash).retired, 0);
+    assert_int_equal(hg_hash_info(made.hash).retired_n, 0);
     for (key = 0; key < 2 * HG_HASH_WAYS; key++)
         assert_int_equal(hg_hash_lookup_hashed(made.hash, &key, h, &value), key != 3);
     hg_arena_free(made.arena);
@@ -180,13 +180,13 @@ static void the_other_bucket_of_the_other_is_the_first(void **state)
 static void says_what_is_wrong_with_its_options(void **state)
 {
     static const struct hg_hash_options bad[] = {
-        {.max = 0, .key_bytes = 4},
-        {.max = HG_HASH_MAX + 1, .key_bytes = 4},
-        {.max = 1, .key_bytes = 0},
-        {.max = 1, .key_bytes = HG_HASH_KEY_BYTES_MAX + 1},
+        {.keys_max = 0, .key_bytes = 4},
+        {.keys_max = HG_HASH_KEYS_MAX + 1, .key_bytes = 4},
+        {.keys_max = 1, .key_bytes = 0},
+        {.keys_max = 1, .key_bytes = HG_HASH_KEY_BYTES_MAX + 1},
     };
     struct hg_arena_options memory = {.name = "small", .bytes = 4096, .pages = HG_PAGES_4K};
-    struct hg_hash_options big = {.max = 1000, .key_bytes = 64};
+    struct hg_hash_options big = {.keys_max = 1000, .key_bytes = 64};
     struct hg_arena *arena;
     struct hg_hash *hash;
     struct hg_err err;
@@ -208,7 +208,7 @@ static void says_what_is_wrong_with_its_options(void **state)
 static void fits_into_what_it_says_it_needs(void **state)
 {
     struct hg_arena_options memory = {.name = "rest", .bytes = 1 << 20, .pages = HG_PAGES_4K};
-    struct hg_hash_options options = {.max = 100, .key_bytes = 64};
+    struct hg_hash_options options = {.keys_max = 100, .key_bytes = 64};
     struct hg_arena_info info;
     struct hg_arena *arena;
     struct hg_hash *hash;

@@ -94,7 +94,7 @@ static void change(uint32_t changes_n)
 
 static void run(uint32_t key_bytes)
 {
-    struct hg_hash_options options = {.max = MAX, .key_bytes = key_bytes};
+    struct hg_hash_options options = {.keys_max = MAX, .key_bytes = key_bytes};
     struct hg_arena_options memory = {
         .name = "threads", .bytes = hg_hash_bytes(&options), .pages = HG_PAGES_4K};
     struct hg_arena *arena;

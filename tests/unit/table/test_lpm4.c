@@ -85,7 +85,7 @@ static uint16_t longest(const bool *there)
 static void finds_the_longest_of_all_nested_prefixes(void **state)
 {
     struct hg_arena *arena;
-    struct hg_lpm4 *lpm = make(&arena, (struct hg_lpm4_options){.rules_max = 33, .groups_max = 1});
+    struct hg_lpm4 *lpm = make(&arena, (struct hg_lpm4_options){.routes_max = 33, .groups_max = 1});
     uint32_t address = 0xffffffff; /* the last entry of each level */
     bool there[33] = {false};
     uint8_t order[33];
@@ -107,12 +107,12 @@ static void finds_the_longest_of_all_nested_prefixes(void **state)
         there[order[i]] = false;
         assert_int_equal(hg_lpm4_lookup(lpm, address), longest(there));
     }
-    assert_int_equal(hg_lpm4_info(lpm).group_n, 0);
+    assert_int_equal(hg_lpm4_info(lpm).groups_n, 0);
     hg_arena_free(arena);
 }
 
 struct many {
-    struct hg_lpm4_rule rule[4000];
+    struct hg_lpm4_route route[4000];
     bool there[4000];
 };
 
@@ -121,13 +121,13 @@ static uint16_t find_in(const struct many *many, uint32_t address)
     uint16_t next_hop = HG_LPM4_NONE;
     int depth = -1;
 
-    for (unsigned i = 0; i < HG_ARRAY_N(many->rule); i++) {
-        const struct hg_lpm4_rule *rule = &many->rule[i];
+    for (unsigned i = 0; i < HG_ARRAY_N(many->route); i++) {
+        const struct hg_lpm4_route *route = &many->route[i];
 
-        if (many->there[i] && rule->depth > depth &&
-            ((rule->prefix ^ address) & lpm4_run_mask(rule->depth)) == 0) {
-            depth = rule->depth;
-            next_hop = rule->next_hop;
+        if (many->there[i] && route->depth > depth &&
+            ((route->prefix ^ address) & lpm4_run_mask(route->depth)) == 0) {
+            depth = route->depth;
+            next_hop = route->next_hop;
         }
     }
     return next_hop;
@@ -141,7 +141,7 @@ static void compare_bulks(const struct hg_lpm4 *lpm, const struct many *many)
         uint16_t next_hop[71];
 
         for (unsigned i = 0; i < n; i++)
-            address[i] = many->rule[random_number() % HG_ARRAY_N(many->rule)].prefix ^
+            address[i] = many->route[random_number() % HG_ARRAY_N(many->route)].prefix ^
                          (random_number() & 0x7ff & random_number() >> 16);
         next_hop[n] = 0x5555;
         hg_lpm4_lookup_bulk(lpm, address, next_hop, n);
@@ -157,44 +157,44 @@ static void holds_all_it_promises_and_forgets_half(void **state)
 {
     static struct many many;
     struct hg_arena *arena;
-    struct hg_lpm4 *lpm = make(&arena, (struct hg_lpm4_options){.rules_max = 4000});
+    struct hg_lpm4 *lpm = make(&arena, (struct hg_lpm4_options){.routes_max = 4000});
 
     (void)state;
-    for (unsigned i = 0; i < HG_ARRAY_N(many.rule); i++) {
-        struct hg_lpm4_rule *rule = &many.rule[i];
+    for (unsigned i = 0; i < HG_ARRAY_N(many.route); i++) {
+        struct hg_lpm4_route *route = &many.route[i];
 
         do { /* close together, so that many are nested */
-            rule->depth = (uint8_t)(9 + random_number() % 24);
-            rule->prefix = (random_number() & 0x0f0fff0f) & lpm4_run_mask(rule->depth);
-        } while (hg_lpm4_get(lpm, rule->prefix, rule->depth) != HG_LPM4_NONE);
-        rule->next_hop = (uint16_t)(random_number() % (HG_LPM4_NEXT_HOP_MAX + 1));
-        assert_int_equal(hg_lpm4_add(lpm, rule->prefix, rule->depth, rule->next_hop, NULL), 0);
+            route->depth = (uint8_t)(9 + random_number() % 24);
+            route->prefix = (random_number() & 0x0f0fff0f) & lpm4_run_mask(route->depth);
+        } while (hg_lpm4_get(lpm, route->prefix, route->depth) != HG_LPM4_NONE);
+        route->next_hop = (uint16_t)(random_number() % (HG_LPM4_NEXT_HOP_MAX + 1));
+        assert_int_equal(hg_lpm4_add(lpm, route->prefix, route->depth, route->next_hop, NULL), 0);
         many.there[i] = true;
     }
-    assert_int_equal(hg_lpm4_info(lpm).rule_n, HG_ARRAY_N(many.rule));
+    assert_int_equal(hg_lpm4_info(lpm).routes_n, HG_ARRAY_N(many.route));
     compare_bulks(lpm, &many);
-    for (unsigned i = 0; i < HG_ARRAY_N(many.rule); i += 1 + random_number() % 3) {
-        assert_int_equal(hg_lpm4_delete(lpm, many.rule[i].prefix, many.rule[i].depth), 0);
+    for (unsigned i = 0; i < HG_ARRAY_N(many.route); i += 1 + random_number() % 3) {
+        assert_int_equal(hg_lpm4_delete(lpm, many.route[i].prefix, many.route[i].depth), 0);
         many.there[i] = false;
     }
     compare_bulks(lpm, &many);
-    for (unsigned i = 0; i < HG_ARRAY_N(many.rule); i++)
-        assert_int_equal(hg_lpm4_get(lpm, many.rule[i].prefix, many.rule[i].depth),
-                         many.there[i] ? many.rule[i].next_hop : HG_LPM4_NONE);
+    for (unsigned i = 0; i < HG_ARRAY_N(many.route); i++)
+        assert_int_equal(hg_lpm4_get(lpm, many.route[i].prefix, many.route[i].depth),
+                         many.there[i] ? many.route[i].next_hop : HG_LPM4_NONE);
     hg_arena_free(arena);
 }
 
 static void replaces_a_next_hop_where_the_route_is_seen(void **state)
 {
     struct hg_arena *arena;
-    struct hg_lpm4 *lpm = make(&arena, (struct hg_lpm4_options){.rules_max = 4, .groups_max = 1});
+    struct hg_lpm4 *lpm = make(&arena, (struct hg_lpm4_options){.routes_max = 4, .groups_max = 1});
 
     (void)state;
     assert_int_equal(hg_lpm4_add(lpm, 0x0a000000, 16, 1, NULL), 0);
     assert_int_equal(hg_lpm4_add(lpm, 0x0a000100, 24, 2, NULL), 0);
     assert_int_equal(hg_lpm4_add(lpm, 0x0a000280, 25, 3, NULL), 0);
     assert_int_equal(hg_lpm4_add(lpm, 0x0a000000, 16, 7, NULL), 0);
-    assert_int_equal(hg_lpm4_info(lpm).rule_n, 3);
+    assert_int_equal(hg_lpm4_info(lpm).routes_n, 3);
     assert_int_equal(hg_lpm4_get(lpm, 0x0a000000, 16), 7);
     assert_int_equal(hg_lpm4_lookup(lpm, 0x0a000001), 7);
     assert_int_equal(hg_lpm4_lookup(lpm, 0x0a000101), 2);
@@ -206,7 +206,7 @@ static void replaces_a_next_hop_where_the_route_is_seen(void **state)
 static void says_what_is_wrong_with_a_route(void **state)
 {
     struct hg_arena *arena;
-    struct hg_lpm4 *lpm = make(&arena, (struct hg_lpm4_options){.rules_max = 3, .groups_max = 1});
+    struct hg_lpm4 *lpm = make(&arena, (struct hg_lpm4_options){.routes_max = 3, .groups_max = 1});
     struct hg_err err;
 
     (void)state;
@@ -217,7 +217,7 @@ static void says_what_is_wrong_with_a_route(void **state)
     assert_int_equal(hg_lpm4_add(lpm, 0x80000000, 0, 1, &err), -EINVAL);
     assert_int_equal(hg_lpm4_add(lpm, 0, 0, HG_LPM4_NONE, &err), -EINVAL);
     assert_non_null(strstr(err.text, "next hop 16383"));
-    assert_int_equal(hg_lpm4_info(lpm).rule_n, 0);
+    assert_int_equal(hg_lpm4_info(lpm).routes_n, 0);
 
     assert_int_equal(hg_lpm4_add(lpm, 0x0a000080, 25, HG_LPM4_NEXT_HOP_MAX, &err), 0);
     assert_int_equal(hg_lpm4_lookup(lpm, 0x0a000080), HG_LPM4_NEXT_HOP_MAX);
@@ -241,7 +241,7 @@ static void says_what_is_wrong_with_a_route(void **state)
 static void says_what_is_wrong_with_a_table(void **state)
 {
     struct hg_arena_options memory = {.name = "small", .bytes = 1 << 20};
-    struct hg_lpm4_options options = {.rules_max = HG_LPM4_RULES_MAX + 1};
+    struct hg_lpm4_options options = {.routes_max = HG_LPM4_ROUTES_MAX + 1};
     struct hg_arena *arena;
     struct hg_lpm4 *lpm;
     struct hg_err err;
@@ -258,18 +258,18 @@ static void says_what_is_wrong_with_a_table(void **state)
     hg_arena_free(arena);
 }
 
-static bool count_to_two(const struct hg_lpm4_rule *rule, void *ctx)
+static bool count_to_two(const struct hg_lpm4_route *route, void *ctx)
 {
     unsigned *n = ctx;
 
-    assert_int_equal(rule->next_hop, rule->depth);
+    assert_int_equal(route->next_hop, route->depth);
     return ++*n < 2;
 }
 
 static void lists_until_told_to_stop_and_clears(void **state)
 {
     struct hg_arena *arena;
-    struct hg_lpm4 *lpm = make(&arena, (struct hg_lpm4_options){.rules_max = 9, .groups_max = 2});
+    struct hg_lpm4 *lpm = make(&arena, (struct hg_lpm4_options){.routes_max = 9, .groups_max = 2});
     unsigned n = 0;
 
     (void)state;
@@ -280,10 +280,10 @@ static void lists_until_told_to_stop_and_clears(void **state)
         n = 0;
         hg_lpm4_each(lpm, count_to_two, &n);
         assert_int_equal(n, 2);
-        assert_int_equal(hg_lpm4_info(lpm).group_n, 2);
+        assert_int_equal(hg_lpm4_info(lpm).groups_n, 2);
         hg_lpm4_clear(lpm);
-        assert_int_equal(hg_lpm4_info(lpm).rule_n, 0);
-        assert_int_equal(hg_lpm4_info(lpm).group_n, 0);
+        assert_int_equal(hg_lpm4_info(lpm).routes_n, 0);
+        assert_int_equal(hg_lpm4_info(lpm).groups_n, 0);
         assert_int_equal(hg_lpm4_lookup(lpm, 0), HG_LPM4_NONE);
         assert_int_equal(hg_lpm4_lookup(lpm, 0xffffffff), HG_LPM4_NONE);
     }

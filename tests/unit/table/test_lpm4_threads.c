@@ -79,7 +79,7 @@ static void toggle(uint32_t prefix, unsigned depth, uint16_t next_hop)
 
 static void shows_no_route_of_another_address(void **state)
 {
-    struct hg_lpm4_options options = {.rules_max = 1000, .groups_max = GROUPS_N};
+    struct hg_lpm4_options options = {.routes_max = 1000, .groups_max = GROUPS_N};
     struct hg_arena_options memory = {.name = "test", .bytes = hg_lpm4_bytes(&options)};
     struct hg_arena *arena;
     pthread_t thread[2];
@@ -135,7 +135,7 @@ static void *look_up_slowly(void *arg)
 
 static void gives_no_group_away_that_a_reader_is_in(void **state)
 {
-    struct hg_lpm4_options options = {.rules_max = 2, .groups_max = 1};
+    struct hg_lpm4_options options = {.routes_max = 2, .groups_max = 1};
     struct hg_arena_options memory = {.name = "test", .bytes = hg_lpm4_bytes(&options)};
     struct hg_arena *arena;
     uint16_t next_hop = HG_LPM4_NONE;

@@ -96,7 +96,8 @@ static unsigned longest(const bool *there)
 static void finds_the_longest_of_all_nested_prefixes(void **state)
 {
     struct hg_arena *arena;
-    struct hg_lpm6 *lpm = make(&arena, (struct hg_lpm6_options){.rules_max = 129, .nodes_max = 28});
+    struct hg_lpm6 *lpm =
+        make(&arena, (struct hg_lpm6_options){.routes_max = 129, .nodes_max = 28});
     bool there[129] = {false};
     uint8_t address[16];
     uint8_t order[129];
@@ -123,14 +124,14 @@ static void finds_the_longest_of_all_nested_prefixes(void **state)
         there[order[i]] = false;
         assert_int_equal(hg_lpm6_lookup(lpm, address), longest(there));
     }
-    assert_int_equal(hg_lpm6_info(lpm).node_n, 0);
+    assert_int_equal(hg_lpm6_info(lpm).nodes_n, 0);
     hg_arena_free(arena);
 }
 
 enum { MANY = 3000 };
 
 struct many {
-    struct hg_lpm6_rule rule[MANY];
+    struct hg_lpm6_route route[MANY];
     bool there[MANY];
 };
 
@@ -140,11 +141,11 @@ static uint16_t find_in(const struct many *many, const uint8_t *address)
     int depth = -1;
 
     for (unsigned i = 0; i < MANY; i++) {
-        const struct hg_lpm6_rule *rule = &many->rule[i];
+        const struct hg_lpm6_route *route = &many->route[i];
 
-        if (many->there[i] && rule->depth > depth && lpm6_run_covers(rule, address)) {
-            depth = rule->depth;
-            next_hop = rule->next_hop;
+        if (many->there[i] && route->depth > depth && lpm6_run_covers(route, address)) {
+            depth = route->depth;
+            next_hop = route->next_hop;
         }
     }
     return next_hop;
@@ -158,7 +159,7 @@ static void compare_bulks(const struct hg_lpm6 *lpm, const struct many *many)
         uint16_t next_hop[71];
 
         for (unsigned i = 0; i < n; i++) {
-            memcpy(address[i], many->rule[random_number() % MANY].prefix, 16);
+            memcpy(address[i], many->route[random_number() % MANY].prefix, 16);
             for (unsigned flips = random_number() % 4; flips > 0; flips--)
                 address[i][random_number() % 16] ^= (uint8_t)random_number();
         }
@@ -177,41 +178,41 @@ static void holds_all_it_promises_and_forgets_half(void **state)
     static struct many many;
     struct hg_arena *arena;
     struct hg_lpm6 *lpm =
-        make(&arena, (struct hg_lpm6_options){.rules_max = MANY, .nodes_max = 2 * MANY});
+        make(&arena, (struct hg_lpm6_options){.routes_max = MANY, .nodes_max = 2 * MANY});
 
     (void)state;
     for (unsigned i = 0; i < MANY; i++) {
-        struct hg_lpm6_rule *rule = &many.rule[i];
+        struct hg_lpm6_route *route = &many.route[i];
 
         do { /* close together, so that many are nested */
             uint8_t address[16];
 
             for (unsigned k = 0; k < 16; k++)
                 address[k] = random_number() % 4 == 0 ? (uint8_t)(random_number() & 0x81) : 0;
-            rule->depth = (uint8_t)(random_number() % 129);
-            lpm6_run_cut(rule->prefix, address, rule->depth);
-        } while (hg_lpm6_get(lpm, rule->prefix, rule->depth) != HG_LPM6_NONE);
-        rule->next_hop = (uint16_t)(random_number() % (HG_LPM6_NEXT_HOP_MAX + 1));
-        assert_int_equal(hg_lpm6_add(lpm, rule->prefix, rule->depth, rule->next_hop, NULL), 0);
+            route->depth = (uint8_t)(random_number() % 129);
+            lpm6_run_cut(route->prefix, address, route->depth);
+        } while (hg_lpm6_get(lpm, route->prefix, route->depth) != HG_LPM6_NONE);
+        route->next_hop = (uint16_t)(random_number() % (HG_LPM6_NEXT_HOP_MAX + 1));
+        assert_int_equal(hg_lpm6_add(lpm, route->prefix, route->depth, route->next_hop, NULL), 0);
         many.there[i] = true;
     }
-    assert_int_equal(hg_lpm6_info(lpm).rule_n, MANY);
+    assert_int_equal(hg_lpm6_info(lpm).routes_n, MANY);
     compare_bulks(lpm, &many);
     for (unsigned i = 0; i < MANY; i += 1 + random_number() % 3) {
-        assert_int_equal(hg_lpm6_delete(lpm, many.rule[i].prefix, many.rule[i].depth), 0);
+        assert_int_equal(hg_lpm6_delete(lpm, many.route[i].prefix, many.route[i].depth), 0);
         many.there[i] = false;
     }
     compare_bulks(lpm, &many);
     for (unsigned i = 0; i < MANY; i++)
-        assert_int_equal(hg_lpm6_get(lpm, many.rule[i].prefix, many.rule[i].depth),
-                         many.there[i] ? many.rule[i].next_hop : HG_LPM6_NONE);
+        assert_int_equal(hg_lpm6_get(lpm, many.route[i].prefix, many.route[i].depth),
+                         many.there[i] ? many.route[i].next_hop : HG_LPM6_NONE);
     hg_arena_free(arena);
 }
 
 static void says_what_is_wrong_with_a_route(void **state)
 {
     struct hg_arena *arena;
-    struct hg_lpm6 *lpm = make(&arena, (struct hg_lpm6_options){.rules_max = 4, .nodes_max = 2});
+    struct hg_lpm6 *lpm = make(&arena, (struct hg_lpm6_options){.routes_max = 4, .nodes_max = 2});
     struct hg_err err;
 
     (void)state;
@@ -224,13 +225,13 @@ static void says_what_is_wrong_with_a_route(void **state)
     assert_int_equal(delete (lpm, "0:0:0:1::", 64), 0);
     assert_int_equal(add(lpm, "::", 0, HG_LPM6_NONE, &err), -EINVAL);
     assert_non_null(strstr(err.text, "next hop 16383"));
-    assert_int_equal(hg_lpm6_info(lpm).rule_n, 0);
+    assert_int_equal(hg_lpm6_info(lpm).routes_n, 0);
 
     /* Two routes that part in between need three nodes; two nodes stay as they were. */
     assert_int_equal(add(lpm, "2001:db8:1::", 48, HG_LPM6_NEXT_HOP_MAX, &err), 0);
     assert_int_equal(add(lpm, "2001:db8:101::", 48, 1, &err), -ENOSPC);
     assert_non_null(strstr(err.text, "2 nodes"));
-    assert_int_equal(hg_lpm6_info(lpm).node_n, 1);
+    assert_int_equal(hg_lpm6_info(lpm).nodes_n, 1);
     assert_int_equal(look_up(lpm, "2001:db8:1:2::3"), HG_LPM6_NEXT_HOP_MAX);
     assert_int_equal(look_up(lpm, "2001:db8:101:2::3"), HG_LPM6_NONE);
     assert_int_equal(add(lpm, "2001:db8:2::", 48, 2, &err), 0); /* in the same node */
@@ -252,7 +253,7 @@ static void says_what_is_wrong_with_a_route(void **state)
 static void says_what_is_wrong_with_a_table(void **state)
 {
     struct hg_arena_options memory = {.name = "small", .bytes = 1 << 20};
-    struct hg_lpm6_options options = {.rules_max = HG_LPM6_RULES_MAX + 1};
+    struct hg_lpm6_options options = {.routes_max = HG_LPM6_ROUTES_MAX + 1};
     struct hg_arena *arena;
     struct hg_lpm6 *lpm;
     struct hg_err err;
@@ -269,18 +270,18 @@ static void says_what_is_wrong_with_a_table(void **state)
     hg_arena_free(arena);
 }
 
-static bool count_to_two(const struct hg_lpm6_rule *rule, void *ctx)
+static bool count_to_two(const struct hg_lpm6_route *route, void *ctx)
 {
     unsigned *n = ctx;
 
-    assert_int_equal(rule->next_hop, rule->depth);
+    assert_int_equal(route->next_hop, route->depth);
     return ++*n < 2;
 }
 
 static void lists_until_told_to_stop_and_clears(void **state)
 {
     struct hg_arena *arena;
-    struct hg_lpm6 *lpm = make(&arena, (struct hg_lpm6_options){.rules_max = 4, .nodes_max = 3});
+    struct hg_lpm6 *lpm = make(&arena, (struct hg_lpm6_options){.routes_max = 4, .nodes_max = 3});
     unsigned n;
 
     (void)state;
@@ -288,13 +289,13 @@ static void lists_until_told_to_stop_and_clears(void **state)
         assert_int_equal(add(lpm, "2001:db8:1::", 128, 128, NULL), 0);
         assert_int_equal(add(lpm, "2001:db8:2::", 128, 128, NULL), 0);
         assert_int_equal(add(lpm, "::", 0, 0, NULL), 0);
-        assert_int_equal(hg_lpm6_info(lpm).node_n, 3);
+        assert_int_equal(hg_lpm6_info(lpm).nodes_n, 3);
         n = 0;
         hg_lpm6_each(lpm, count_to_two, &n);
         assert_int_equal(n, 2);
         hg_lpm6_clear(lpm);
-        assert_int_equal(hg_lpm6_info(lpm).rule_n, 0);
-        assert_int_equal(hg_lpm6_info(lpm).node_n, 0);
+        assert_int_equal(hg_lpm6_info(lpm).routes_n, 0);
+        assert_int_equal(hg_lpm6_info(lpm).nodes_n, 0);
         assert_int_equal(look_up(lpm, "2001:db8:1::"), HG_LPM6_NONE);
     }
     hg_arena_free(arena);

@@ -86,7 +86,7 @@ static void toggle(uint32_t net, unsigned depth, uint16_t next_hop)
 
 static void shows_no_route_of_another_address(void **state)
 {
-    struct hg_lpm6_options options = {.rules_max = 1000, .nodes_max = NODES_N};
+    struct hg_lpm6_options options = {.routes_max = 1000, .nodes_max = NODES_N};
     struct hg_arena_options memory = {.name = "test", .bytes = hg_lpm6_bytes(&options)};
     static const uint8_t all[16];
     struct hg_arena *arena;

@@ -1,6 +1,7 @@
 /* The loop: one thread sends, another one receives and sleeps when there is nothing. */
 #include "port/memory/memory.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -122,12 +123,25 @@ static void crosses_threads_without_losing_a_signal(void **state)
     close_port(&loop);
 }
 
+static void takes_no_memory_of_a_missing_node(void **state)
+{
+    const struct hg_port_host elsewhere = {.on_node = true, .node = 1023};
+    struct hg_port port = {.name = "loop", .host = &elsewhere};
+    const union hg_port_value values[] = {{.uint = 64}, {.uint = 1}}; /* depth, queues */
+    struct hg_err err = {.text = ""};
+
+    (void)state;
+    assert_int_equal(hg_loop_driver.open(&port, values, &err), -ENODEV);
+    assert_non_null(strstr(err.text, "NUMA node 1023 is not there"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comes_back_as_it_was),
         cmocka_unit_test(is_bounded),
         cmocka_unit_test(crosses_threads_without_losing_a_signal),
+        cmocka_unit_test(takes_no_memory_of_a_missing_node),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

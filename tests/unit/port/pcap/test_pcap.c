@@ -1,6 +1,7 @@
 #include "port/pcap/pcap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -215,7 +219,68 @@ static void refuses_hostile_files(void **state)
     assert_int_equal(try_open(&port, ":read=/tmp/x,write=/tmp/x", &err), -EINVAL);
     assert_string_equal(err.text, "write: the file that is read; expected another one");
     assert_true(try_open(&port, ":write=/nowhere/x", &err) < 0);
-    assert_string_equal(err.text, "write: /nowhere/x: No such file or directory");
+    assert_string_equal(err.text, "write: cannot open '/nowhere/x': No such file or directory");
+}
+
+/* Both ways, with the name of what is there. */
+static void refuses_as(const char *name, const char *kind)
+{
+    struct hg_err err = {.text = ""};
+    char options[128], wanted[128];
+    struct hg_port port;
+
+    snprintf(wanted, sizeof(wanted), ": '%s' is %s; expected a regular file", file(name), kind);
+    refuses(name, -EINVAL, wanted);
+    snprintf(options, sizeof(options), ":write=%s", file(name));
+    assert_int_equal(try_open(&port, options, &err), -EINVAL);
+    assert_string_equal(err.text + strlen("write"), wanted);
+}
+
+/* None of them has another end, so that an open() that waits for it does not return. */
+static void opens_nothing_but_files(void **state)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    assert_int_equal(mkfifo(file("fifo"), 0600), 0);
+    refuses_as("fifo", "a FIFO");
+    assert_int_equal(symlink("fifo", file("link-to-fifo")), 0);
+    refuses_as("link-to-fifo", "a FIFO");
+    assert_int_equal(mkdir(file("folder"), 0700), 0);
+    refuses_as("folder", "a directory");
+    assert_int_equal(symlink("/dev/null", file("device")), 0);
+    refuses_as("device", "a device");
+    snprintf(at.sun_path, sizeof(at.sun_path), "%s", file("socket"));
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    refuses_as("socket", "a socket");
+    close(fd);
+    rmdir(file("folder"));
+}
+
+/* A FIFO that somebody reads can be opened for writing, and would be filled. */
+static void writes_to_no_fifo_that_is_read(void **state)
+{
+    int fd;
+
+    (void)state;
+    assert_int_equal(mkfifo(file("read-fifo"), 0600), 0);
+    fd = open(file("read-fifo"), O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    refuses_as("read-fifo", "a FIFO");
+    close(fd);
+}
+
+static void replaces_what_was_longer(void **state)
+{
+    struct hg_port port;
+
+    (void)state;
+    write_frames("shorter", 5);
+    write_frames("shorter", 1);
+    open_port(&port, "read", "shorter", "");
+    assert_int_equal(rx(&port), 1);
+    port.driver->close(&port);
 }
 
 static int make_directory(void **state)
@@ -226,8 +291,9 @@ static int make_directory(void **state)
 
 static int remove_directory(void **state)
 {
-    static const char *const names[] = {"a",   "timed", "odd",  "link",
-                                        "cut", "huge",  "text", "empty"};
+    static const char *const names[] = {"a",      "timed",  "odd",       "link",   "cut",
+                                        "huge",   "text",   "empty",     "fifo",   "link-to-fifo",
+                                        "device", "socket", "read-fifo", "shorter"};
 
     (void)state;
     for (unsigned i = 0; i < HG_ARRAY_N(names); i++)
@@ -242,6 +308,9 @@ int main(void)
         cmocka_unit_test(keeps_time),
         cmocka_unit_test(drops_what_no_wire_carries),
         cmocka_unit_test(refuses_hostile_files),
+        cmocka_unit_test(opens_nothing_but_files),
+        cmocka_unit_test(writes_to_no_fifo_that_is_read),
+        cmocka_unit_test(replaces_what_was_longer),
     };
 
     return cmocka_run_group_tests(tests, make_directory, remove_directory);

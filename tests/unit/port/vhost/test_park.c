@@ -1,6 +1,7 @@
 /*
  * The list of frames that wait: first in, first out, bounded by frames and by bytes.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,10 +15,11 @@
 
 static int set_up(void **state)
 {
+    const struct hg_port_host host = {.pages = HG_PAGES_4K};
     struct hg_park *park;
     struct hg_err err;
 
-    if (hg_park_new(&park, HG_PAGES_4K, &err) != 0)
+    if (hg_park_new(&park, &host, &err) != 0)
         fail_msg("%s", err.text);
     *state = park;
     return 0;
@@ -121,6 +123,18 @@ static void go_round_for_long(void **state)
     assert_int_equal(park->n, 100);
 }
 
+static void lie_on_no_missing_node(void **state)
+{
+    const struct hg_port_host host = {.pages = HG_PAGES_4K, .on_node = true, .node = 1023};
+    struct hg_park *park;
+    struct hg_err err = {.text = ""};
+
+    (void)state;
+    assert_int_equal(hg_park_new(&park, &host, &err), -ENODEV);
+    assert_null(park);
+    assert_non_null(strstr(err.text, "NUMA node 1023 is not there"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +142,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(are_bounded_in_number, set_up, tear_down),
         cmocka_unit_test_setup_teardown(are_bounded_in_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(go_round_for_long, set_up, tear_down),
+        cmocka_unit_test(lie_on_no_missing_node),
     };
 
     return cmocka_run_group_tests_name("parked frames", tests, NULL, NULL);

@@ -281,6 +281,20 @@ static void memory_taken_away(void **state)
     expect_text(place, "holes in the port's memory");
 }
 
+static void no_memory_on_a_missing_node(void **state)
+{
+    const struct place *place = *state;
+    struct hg_port_host host = {.loop = place->loop, .on_node = true, .node = 1023};
+    struct hg_port port = {.name = "other", .id = 4, .host = &host};
+    union hg_port_value values[OPTIONS_MAX];
+    struct hg_err err = {.text = ""};
+
+    option_presets(&hg_virtio_user_driver, values);
+    option_value(&hg_virtio_user_driver, values, "socket")->string = "/tmp/headgate-nowhere";
+    assert_int_equal(hg_virtio_user_driver.open(&port, values, &err), -ENODEV);
+    assert_non_null(strstr(err.text, "NUMA node 1023 is not there"));
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -301,6 +315,7 @@ int main(void)
         CASE(bad_frames_are_counted),
         CASE(merged_frames),
         CASE(memory_taken_away),
+        CASE(no_memory_on_a_missing_node),
     };
 
     sigbus_remember();
