@@ -117,7 +117,7 @@ AVX512 static void begin_rounds(struct rounds *rounds, const struct acl_set *set
 
         for (unsigned l = 0; l < set->left_n; l++) {
             const uint32_t *slot = &classes->slot[set->left[l].slot][at];
-            __m512i class = _mm512_cvtepu32_epi64(_mm256_load_si256((const __m256i *)slot));
+            __m512i class = _mm512_cvtepu32_epi64(_mm256_load_si256((const void *)slot));
 
             row[l] = _mm512_mul_epu32(class, _mm512_set1_epi64(set->row_words));
             lines = _mm512_and_epi64(lines, _mm512_i64gather_epi64(row[l], set->left[l].row, 4));
@@ -142,7 +142,7 @@ AVX512 static void choose_lines(const struct acl_set *set, struct rounds *rounds
         for (unsigned l = 0; l < set->left_n; l++) {
             __m512i entry = _mm512_add_epi64(_mm512_load_si512(&rounds->row[l][at]), line);
 
-            _mm256_store_si256((__m256i *)&rounds->line[l][at],
+            _mm256_store_si256((void *)&rounds->line[l][at],
                                _mm512_mask_i64gather_epi32(_mm256_setzero_si256(), live, entry,
                                                            set->left[l].row + 2, 4));
         }
