@@ -15,7 +15,8 @@
  * its queue went on, its guest was done with it, and the front-end has taken it back. Sent, such a
  * miss would not be answered, and the next use of the address would wait for it in vain. So each ask
  * carries the count of answers of its time, and what was taken back since is not sent; a queue that
- * wants it nevertheless asks again.
+ * wants it nevertheless asks again. Control does not, and nothing comes between its look-up and its
+ * ask: what it has asked for it still wants.
  */
 #include "base/raise.h"
 #include "iommu/iotlb_internal.h"
@@ -79,8 +80,11 @@ static bool is_known(const struct hg_iotlb *iotlb, const struct hg_ask *ask)
 }
 
 /* Whether the address has been taken back since it was asked for, or may have been. */
-static bool is_out_of_date(const struct hg_iotlb *iotlb, const struct hg_ask *ask)
+static bool is_out_of_date(const struct hg_iotlb *iotlb, const struct hg_asks *asks,
+                           const struct hg_ask *ask)
 {
+    if (asks->control)
+        return false;
     for (uint64_t i = 0; i < iotlb->taken_n && i < HG_IOTLB_TAKEN_N; i++) {
         const struct hg_iotlb_taken *taken =
             &iotlb->taken[(iotlb->taken_n - 1 - i) % HG_IOTLB_TAKEN_N];
@@ -100,7 +104,7 @@ bool hg_iotlb_next_miss(struct hg_iotlb *iotlb, struct hg_asks *asks, uint64_t n
 
     while (head != atomic_load_explicit(&asks->tail, memory_order_seq_cst)) {
         struct hg_ask ask = asks->ask[head % HG_IOTLB_ASKS_N];
-        bool send = !is_known(iotlb, &ask) && !is_out_of_date(iotlb, &ask) &&
+        bool send = !is_known(iotlb, &ask) && !is_out_of_date(iotlb, asks, &ask) &&
                     hg_pending_find(iotlb->pending, ask.addr, ask.perm) == HG_PENDING_NOT;
 
         if (send && !hg_pending_add(iotlb->pending, ask.addr, ask.perm, now_ns))

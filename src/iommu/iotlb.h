@@ -176,11 +176,12 @@ struct hg_ask {
 };
 
 /*
- * What one queue asks for: a ring with one producer, the queue's user, and one consumer, control. All zero
- * but wake_fd is its initial state; control may put it back there while the queue has no user.
+ * What one queue asks for: a ring with one producer, the queue's user, and one consumer, control. All
+ * zero, except wake_fd and control, is its initial state; control may put it back there while the queue has no user.
  */
 struct hg_asks {
     int wake_fd;  /* eventfd of the control loop */
+    bool control; /* the producer is control too */
     uint32_t put; /* producer: entries written, published or not */
     alignas(HG_CACHE_LINE_BYTES) _Atomic uint32_t tail; /* published by the producer */
     alignas(HG_CACHE_LINE_BYTES) _Atomic uint32_t head; /* taken by control */

@@ -128,6 +128,7 @@ void hg_vhost_misses_send(struct hg_vhost_port *vp)
     /* The oldest pending miss is the first to expire: a timer that runs already is early enough. */
     if (iommu->misses != misses_before && !event_pending(iommu->expiry, EV_TIMEOUT, NULL))
         watch_expiry(iommu, now_ns, now_ns + HG_IOTLB_MISS_TIMEOUT_NS);
+    hg_vhost_rings_retry(vp); /* those whose asks found no room, or were out of date, ask again */
 }
 
 static void on_expiry(evutil_socket_t fd, short what, void *ctx)
@@ -152,7 +153,6 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     hg_vhost_misses_send(vp);
-    hg_vhost_rings_retry(vp); /* those whose asks found no room ask again */
 }
 
 static void wire_asks(struct hg_vhost_port *vp, int wake_fd)
@@ -160,6 +160,7 @@ static void wire_asks(struct hg_vhost_port *vp, int wake_fd)
     vp->iommu.wake_fd = wake_fd;
     memset(&vp->iommu.asks, 0, sizeof(vp->iommu.asks));
     vp->iommu.asks.wake_fd = wake_fd;
+    vp->iommu.asks.control = true;
     for (unsigned i = 0; i < hg_vhost_ring_n(vp); i++) {
         struct hg_vhost_ring *ring = hg_vhost_ring(vp, i);
 
@@ -259,7 +260,6 @@ static void on_channel_writable(evutil_socket_t fd, short what, void *ctx)
     (void)what;
     flush_channel(vp);
     hg_vhost_misses_send(vp);
-    hg_vhost_rings_retry(vp);
 }
 
 /* A stream socket of this machine: on anything else sending might block, or raise a signal. */

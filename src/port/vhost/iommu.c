@@ -212,7 +212,6 @@ void hg_vhost_iommu_answered(struct hg_vhost_port *vp)
     vp->iommu.answered = false;
     hg_vhost_rings_go_on(vp);
     hg_vhost_misses_send(vp);
-    hg_vhost_rings_retry(vp);
 }
 
 /* --- report --- */

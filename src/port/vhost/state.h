@@ -348,7 +348,7 @@ void hg_vhost_iommu_report(const struct hg_vhost_port *vp, struct hg_port_iommu 
 /* channel.c. Begins and ends with the IOTLB. */
 int hg_vhost_misses_begin(struct hg_vhost_port *vp, struct hg_err *err);
 void hg_vhost_misses_end(struct hg_vhost_port *vp);
-/* Sends what rings and workers miss, as far as the channel takes it. */
+/* Sends what rings and workers miss, as far as the channel takes it, and has who waits look again. */
 void hg_vhost_misses_send(struct hg_vhost_port *vp);
 /* Tells of faults; now and then. */
 void hg_vhost_faults_tell(struct hg_vhost_port *vp);

@@ -278,6 +278,17 @@ static void what_is_out_of_date_is_not_sent(void **state)
     send_miss(3 * PAGE, HG_PERM_READ); /* the address is in use again */
 }
 
+/* Which would wait for its answer for ever. */
+static void what_control_asks_for_is_sent(void **state)
+{
+    (void)state;
+    asks.control = true;
+    lack(3 * PAGE, HG_PERM_READ);
+    hg_asks_flush(&asks);
+    hg_iotlb_unpublish(iotlb, 0, 0);
+    expect_miss(&asks, START_NS, 3 * PAGE, HG_PERM_READ);
+}
+
 static void what_may_be_out_of_date_is_not_sent(void **state)
 {
     (void)state;
@@ -321,6 +332,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_invalidation_forgets_faults_and_misses, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_is_out_of_date_is_not_sent, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_control_asks_for_is_sent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_may_be_out_of_date_is_not_sent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_an_iotlb_all_is_a_fault, set_up, tear_down),
     };

@@ -79,6 +79,20 @@ static void say_when_there_is_nobody_to_ask(void **state)
     assert_true(peer_take_miss(&rig->peer, &miss)); /* what waited is sent */
 }
 
+/* A ring's own pages are asked for by control, which would not ask a second time. */
+static void ask_for_rings_although_all_was_taken_back(void **state)
+{
+    struct rig *rig = *state;
+    struct hg_vhost_iotlb miss;
+
+    assert_true(peer_connect(&rig->peer, rig->path));
+    assert_true(peer_init(&rig->peer));
+    assert_true(peer_start(&rig->peer));
+    assert_true(peer_unmap(&rig->peer, 0, 0));
+    assert_true(peer_open_channel(&rig->peer, true));
+    assert_true(peer_take_miss(&rig->peer, &miss));
+}
+
 /* The device's view of the ring memory is scattered: IOVA page k of ring memory is page k ^ 1
  * elsewhere. */
 static void exchange(struct rig *rig, unsigned ring, bool to_device)
@@ -305,6 +319,7 @@ int main(void)
         CASE(ask_for_the_pages_of_rings),
         CASE(start_at_once_with_mappings_that_come_before),
         CASE(say_when_there_is_nobody_to_ask),
+        CASE(ask_for_rings_although_all_was_taken_back),
         CASE(join_pages_that_are_scattered),
         CASE(let_go_of_a_ring_whose_page_is_taken_away),
         CASE(follow_an_update_that_moves_a_ring),
